@@ -1,0 +1,129 @@
+# Builds, installs and tests pymalloc: `make help` lists what there is.
+#
+# Cargo does the building; this file owns the names and places of what comes out of it. A target that only needs the
+# library built does not call cargo when no source has changed, so `sudo make install` works without a Rust for root.
+
+PREFIX     ?= /usr/local
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR    ?=
+CARGO      ?= cargo
+# Seeds of `make soak`.
+SEEDS      ?= 50
+
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SOVERSION := 0
+SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs $(shell find src -name '*.rs')
+
+RELEASE    := $(CARGO_TARGET_DIR)/release
+SMALL      := $(CARGO_TARGET_DIR)/small
+SHARED     := $(RELEASE)/libpymalloc.so
+STATIC     := $(RELEASE)/libpymalloc.a
+HEADER     := include/pymalloc.h
+LIBRARY    := libpymalloc.so.$(VERSION)
+CMAKEDIR   := $(LIBDIR)/cmake/pymalloc
+
+BUILD = $(CARGO) rustc --quiet --release --lib
+# $(call filled,TEMPLATE,FILE): the template with its @NAMES@ replaced, as FILE under DESTDIR.
+filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' \
+	-e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
+	-e "s|@LIBDIR_TO_INCLUDEDIR@|$$(realpath -ms --relative-to=$(LIBDIR) $(INCLUDEDIR))|g" \
+	$(1) > $(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
+built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
+
+.PHONY: all small header install uninstall test test-default test-small test-loom check lint demo bench-instructions \
+	bench-start install-peers cpython-suite soak clean help
+.DEFAULT_GOAL := all
+
+all: $(SHARED) $(STATIC) $(HEADER) ## the shared library, the static one and the header (the default)
+
+$(SHARED): $(SOURCES)
+	@$(BUILD) --features c-abi --crate-type cdylib
+	@touch $@ && $(built)
+
+# After the shared library: the two share their dependencies and cargo's lock.
+$(STATIC): $(SOURCES) | $(SHARED)
+	@$(BUILD) --features c-abi --crate-type staticlib
+	@touch $@ && $(built)
+
+$(HEADER):
+	@$(MAKE) --no-print-directory header
+
+small: $(SMALL)/release/libpymalloc.so ## the same library with 256 KiB arenas and 4 KiB pools, under target/small
+
+$(SMALL)/release/libpymalloc.so: $(SOURCES)
+	@$(BUILD) --features c-abi,small-arenas --target-dir $(SMALL) --crate-type cdylib
+	@touch $@ && $(built)
+
+header: ## generate include/pymalloc.h anew from the Rust source
+	@UPDATE_HEADER=1 $(CARGO) test --quiet --test header
+	@echo $(HEADER)
+
+install: all ## install under PREFIX (/usr/local); DESTDIR, LIBDIR and INCLUDEDIR are honoured
+	@install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(INCLUDEDIR)
+	@install -s -m 755 $(SHARED) $(DESTDIR)$(LIBDIR)/$(LIBRARY)
+	@ln -sf $(LIBRARY) $(DESTDIR)$(LIBDIR)/libpymalloc.so.$(SOVERSION)
+	@ln -sf libpymalloc.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libpymalloc.so
+	@install -m 644 $(STATIC) $(DESTDIR)$(LIBDIR)/libpymalloc.a
+	@strip --strip-debug $(DESTDIR)$(LIBDIR)/libpymalloc.a
+	@install -m 644 $(HEADER) $(DESTDIR)$(INCLUDEDIR)/pymalloc.h
+	@$(call filled,scripts/pymalloc.pc.in,$(LIBDIR)/pkgconfig/pymalloc.pc)
+	@$(call filled,scripts/cmake/pymallocConfig.cmake.in,$(CMAKEDIR)/pymallocConfig.cmake)
+	@$(call filled,scripts/cmake/pymallocConfigVersion.cmake.in,$(CMAKEDIR)/pymallocConfigVersion.cmake)
+	@echo "installed pymalloc $(VERSION) in $(DESTDIR)$(PREFIX)"
+
+uninstall: ## remove what install put there
+	@rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARY) libpymalloc.so.$(SOVERSION) libpymalloc.so libpymalloc.a) \
+		$(DESTDIR)$(LIBDIR)/pkgconfig/pymalloc.pc $(DESTDIR)$(INCLUDEDIR)/pymalloc.h
+	@rm -rf $(DESTDIR)$(CMAKEDIR)
+	@echo "removed pymalloc from $(DESTDIR)$(PREFIX)"
+
+test: test-default test-small test-loom ## every test, on both geometries, and the model checks
+
+test-default: all small
+	@scripts/install-test-programs
+	$(CARGO) test
+
+test-small: all small
+	@scripts/install-test-programs
+	$(CARGO) test --features small-arenas
+
+test-loom:
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --lib --target-dir $(CARGO_TARGET_DIR)/loom loom
+
+check: lint ## formatting and lints, warnings denied
+	@$(CARGO) fmt --check
+
+# The feature c-abi brings the panic handler of a library without std, which a test program cannot have: the library alone.
+lint:
+	@$(CARGO) clippy --quiet --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --all-targets --features small-arenas -- -D warnings
+	@$(CARGO) clippy --quiet --release --lib --features c-abi -- -D warnings
+	@$(CARGO) clippy --quiet --release --lib --features c-abi,small-arenas -- -D warnings
+
+demo: $(SHARED) ## CPython on real work: its own allocator against pymalloc, about a minute (PYTHON=... chooses one)
+	@scripts/demo
+
+bench-instructions: $(SHARED) ## instructions of a malloc/free pair against the peers found; writes docs/instructions.md
+	@scripts/bench-instructions --markdown docs/instructions.md
+
+bench-start: $(SHARED) ## milliseconds that a preloaded allocator adds to the start of a process
+	@scripts/bench-start
+
+cpython-suite: $(SHARED) ## CPython's own test suite on pymalloc
+	@scripts/cpython-suite
+
+soak: all small ## random traffic for many seeds (SEEDS=50), on both geometries: minutes to hours
+	@scripts/soak 1 $(SEEDS)
+
+install-peers: ## the allocators that the benchmarks compare with
+	@scripts/install-peers
+
+clean: ## remove everything that was built
+	@rm -rf $(CARGO_TARGET_DIR)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'

@@ -1,0 +1,85 @@
+//! C++'s `operator new` and `operator delete`, in all their forms, by their mangled names (Itanium C++ ABI, 64 bits).
+//!
+//! When there is no memory a form of `new` hands over to the next definition of itself, that of the C++ library, which
+//! allocates through `malloc`, fails as well, and then does what the standard asks for: it runs the new-handler and throws
+//! `std::bad_alloc`, or returns null. The exception passes through the frame of the function here, which holds
+//! nothing that would need to be undone.
+
+use crate::alloc;
+use crate::fault::Call;
+use crate::os;
+use crate::report::Line;
+use core::ffi::{CStr, c_void};
+use core::mem;
+
+/// The next definition of a function, in the order of the dynamic linker's search.
+#[cold]
+fn next_definition(name: &CStr) -> *mut c_void {
+    // SAFETY: the name is a C string.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    if next.is_null() {
+        Line::message()
+            .text("operator new: out of memory, and no C++ library to say so")
+            .write();
+        os::abort()
+    }
+    next
+}
+
+macro_rules! new {
+    ($($name:ident($size:ident $(, $other:ident: $type:ty)*) = $allocate:expr;)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($size: usize $(, $other: $type)*) -> *mut c_void {
+            let block = $allocate;
+            if !block.is_null() {
+                return block.cast();
+            }
+            const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("an identifier has no zero byte"),
+            };
+            type Form = unsafe extern "C" fn(usize $(, $type)*) -> *mut c_void;
+            // SAFETY: the same symbol has the same type wherever it is defined.
+            unsafe { mem::transmute::<*mut c_void, Form>(next_definition(NAME))($size $(, $other)*) }
+        }
+    )*};
+}
+
+/// The address of a `std::nothrow_t`, which says nothing.
+type Nothrow = *const c_void;
+
+new! {
+    _Znwm(size) = alloc::allocate(size);
+    _Znam(size) = alloc::allocate(size);
+    _ZnwmRKSt9nothrow_t(size, nothrow: Nothrow) = alloc::allocate(size);
+    _ZnamRKSt9nothrow_t(size, nothrow: Nothrow) = alloc::allocate(size);
+    _ZnwmSt11align_val_t(size, align: usize) = alloc::allocate_aligned(size, align);
+    _ZnamSt11align_val_t(size, align: usize) = alloc::allocate_aligned(size, align);
+    _ZnwmSt11align_val_tRKSt9nothrow_t(size, align: usize, nothrow: Nothrow) = alloc::allocate_aligned(size, align);
+    _ZnamSt11align_val_tRKSt9nothrow_t(size, align: usize, nothrow: Nothrow) = alloc::allocate_aligned(size, align);
+}
+
+macro_rules! delete {
+    ($($name:ident($($other:ident: $type:ty),*);)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(block: *mut c_void $(, $other: $type)*) {
+            // SAFETY: passed on from the caller.
+            unsafe { alloc::free(block.cast(), Call::Delete) }
+        }
+    )*};
+}
+
+delete! {
+    _ZdlPv();
+    _ZdaPv();
+    _ZdlPvm(_size: usize);
+    _ZdaPvm(_size: usize);
+    _ZdlPvRKSt9nothrow_t(_nothrow: Nothrow);
+    _ZdaPvRKSt9nothrow_t(_nothrow: Nothrow);
+    _ZdlPvSt11align_val_t(_align: usize);
+    _ZdaPvSt11align_val_t(_align: usize);
+    _ZdlPvmSt11align_val_t(_size: usize, _align: usize);
+    _ZdaPvmSt11align_val_t(_size: usize, _align: usize);
+    _ZdlPvSt11align_val_tRKSt9nothrow_t(_align: usize, _nothrow: Nothrow);
+    _ZdaPvSt11align_val_tRKSt9nothrow_t(_align: usize, _nothrow: Nothrow);
+}

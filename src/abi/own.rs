@@ -1,0 +1,279 @@
+//! The library under its own names.
+
+use crate::alloc;
+use crate::fault::Call;
+use crate::inspect::{self, Info, Kind};
+use crate::os;
+use crate::report::Line;
+use crate::stats::{self, Stats};
+use crate::thread;
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ptr;
+
+/// The C library's `struct mallinfo2`.
+#[repr(C)]
+#[derive(Default)]
+pub struct Mallinfo2 {
+    pub arena: usize,
+    pub ordblks: usize,
+    pub smblks: usize,
+    pub hblks: usize,
+    pub hblkhd: usize,
+    pub usmblks: usize,
+    pub fsmblks: usize,
+    pub uordblks: usize,
+    pub fordblks: usize,
+    pub keepcost: usize,
+}
+
+/// Sets `errno` if an allocation failed.
+#[inline(always)]
+fn checked(block: *mut u8) -> *mut c_void {
+    if block.is_null() {
+        return out_of_memory();
+    }
+    block.cast()
+}
+
+#[cold]
+#[inline(never)]
+fn out_of_memory() -> *mut c_void {
+    os::set_errno(libc::ENOMEM);
+    ptr::null_mut()
+}
+
+#[cold]
+fn invalid_argument() -> *mut c_void {
+    os::set_errno(libc::EINVAL);
+    ptr::null_mut()
+}
+
+/// The version of the library, as "major.minor.patch". The string is static. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_version() -> *const c_char {
+    const VERSION: &CStr =
+        match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+            Ok(version) => version,
+            Err(_) => panic!("a version has no zero byte"),
+        };
+    VERSION.as_ptr()
+}
+
+/// As malloc(3): at least `size` bytes, aligned to 16, not cleared. A size of 0 gives a block of its own. Returns NULL and
+/// sets errno to ENOMEM when there is no memory or `size` exceeds PTRDIFF_MAX. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_malloc(size: usize) -> *mut c_void {
+    checked(alloc::allocate(size))
+}
+
+/// As free(3): frees a block of any of the allocating functions; NULL is ignored. errno is kept. A pointer that is not that of
+/// an allocated block ends the process with a message. Thread-safe; any thread may free any block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_free(ptr: *mut c_void) {
+    // SAFETY: passed on from the caller.
+    unsafe { alloc::free(ptr.cast(), Call::Free) }
+}
+
+/// As calloc(3): `count` times `size` bytes, all zero. Returns NULL and sets errno to ENOMEM as pymalloc_malloc(), or
+/// when the product overflows. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_calloc(count: usize, size: usize) -> *mut c_void {
+    match count.checked_mul(size) {
+        Some(total) => checked(alloc::allocate_zeroed(total)),
+        None => out_of_memory(),
+    }
+}
+
+/// Resizes for one of the calls that do so.
+#[inline(always)]
+unsafe fn resize(ptr: *mut c_void, size: usize, call: Call) -> *mut c_void {
+    if ptr.is_null() {
+        return pymalloc_malloc(size);
+    }
+    if size == 0 {
+        // SAFETY: passed on from the caller.
+        unsafe { alloc::free(ptr.cast(), call) };
+        return ptr::null_mut();
+    }
+    // SAFETY: passed on from the caller.
+    checked(unsafe { alloc::resize(ptr.cast(), size, call) })
+}
+
+/// As realloc(3): resizes a block and keeps its contents up to the smaller size. `ptr` of NULL allocates; `size` of 0 frees and
+/// returns NULL, as glibc does. On failure returns NULL, sets errno to ENOMEM, and leaves the block as it was. Bad pointers
+/// as pymalloc_free(). Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: passed on from the caller.
+    unsafe { resize(ptr, size, Call::Realloc) }
+}
+
+/// As reallocarray(3): pymalloc_realloc() to `count` times `size` bytes; an overflow of the product fails with ENOMEM.
+/// Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_reallocarray(
+    ptr: *mut c_void,
+    count: usize,
+    size: usize,
+) -> *mut c_void {
+    match count.checked_mul(size) {
+        // SAFETY: passed on from the caller.
+        Some(total) => unsafe { resize(ptr, total, Call::ReallocArray) },
+        None => out_of_memory(),
+    }
+}
+
+/// As posix_memalign(3): stores a block of at least `size` bytes at a multiple of `alignment`, a power of two
+/// and a multiple of the size of a pointer, in `*memptr`. Returns 0, EINVAL or ENOMEM; on error `*memptr` is left alone.
+/// Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_posix_memalign(
+    memptr: *mut *mut c_void,
+    alignment: usize,
+    size: usize,
+) -> c_int {
+    if !alignment.is_power_of_two() || alignment % size_of::<*mut c_void>() != 0 {
+        return libc::EINVAL;
+    }
+    let block = alloc::allocate_aligned(size, alignment);
+    if block.is_null() {
+        return libc::ENOMEM;
+    }
+    // SAFETY: the caller's pointer is valid for writing.
+    unsafe { *memptr = block.cast() };
+    0
+}
+
+/// As aligned_alloc(3): at least `size` bytes at a multiple of `alignment`, a power of two. Returns NULL and sets errno to
+/// EINVAL for another alignment, else to ENOMEM. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_aligned_alloc(alignment: usize, size: usize) -> *mut c_void {
+    if !alignment.is_power_of_two() {
+        return invalid_argument();
+    }
+    checked(alloc::allocate_aligned(size, alignment))
+}
+
+/// As memalign(3): pymalloc_aligned_alloc(), but an alignment that is no power of two is rounded up to one, as in
+/// glibc. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_memalign(alignment: usize, size: usize) -> *mut c_void {
+    match alignment.checked_next_power_of_two() {
+        Some(alignment) => checked(alloc::allocate_aligned(size, alignment)),
+        None => invalid_argument(),
+    }
+}
+
+/// As valloc(3): at least `size` bytes at the start of a page. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_valloc(size: usize) -> *mut c_void {
+    checked(alloc::allocate_aligned(size, os::page_size()))
+}
+
+/// As pvalloc(3): whole pages. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_pvalloc(size: usize) -> *mut c_void {
+    match os::round_to_pages(size) {
+        Some(size) => checked(alloc::allocate_aligned(size, os::page_size())),
+        None => out_of_memory(),
+    }
+}
+
+/// As malloc_usable_size(3): the bytes of a block that may be used, at least as many as were asked for; 0 for NULL. Bad
+/// pointers as pymalloc_free(). Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_malloc_usable_size(ptr: *mut c_void) -> usize {
+    alloc::usable_size(ptr.cast(), Call::UsableSize)
+}
+
+/// As C23's free_sized(): pymalloc_free() of a block that was allocated with this size. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_free_sized(ptr: *mut c_void, size: usize) {
+    let _ = size;
+    // SAFETY: passed on from the caller.
+    unsafe { alloc::free(ptr.cast(), Call::FreeSized) }
+}
+
+/// As C23's free_aligned_sized(): pymalloc_free() of a block that was allocated with this alignment and size. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_free_aligned_sized(
+    ptr: *mut c_void,
+    alignment: usize,
+    size: usize,
+) {
+    let _ = (alignment, size);
+    // SAFETY: passed on from the caller.
+    unsafe { alloc::free(ptr.cast(), Call::FreeAlignedSized) }
+}
+
+/// Gives all memory back to the system that can be given back now: empty pools of every thread, free pages of arenas,
+/// empty arenas, freed mappings. `keep`, which malloc_trim(3) has, is ignored: nothing is kept. Returns 1 if memory went
+/// back, else 0. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_trim(keep: usize) -> c_int {
+    let _ = keep;
+    c_int::from(alloc::trim())
+}
+
+/// Tells what `ptr` is: whether memory of this library, and of which arena, pool, size class and block, and the state of the
+/// block. Returns 1 and fills `*info` if it is ours, else 0 (and fills it with zeroes). Safe for any pointer, at
+/// any time; of a block that another thread uses the state is that of a moment during the call. `info` may be NULL.
+/// Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_inspect(ptr: *const c_void, info: *mut Info) -> c_int {
+    let found = inspect::inspect(ptr);
+    if !info.is_null() {
+        // SAFETY: the caller's pointer is valid for writing.
+        unsafe { info.write(found) };
+    }
+    c_int::from(found.kind != Kind::None)
+}
+
+/// Writes a table of arenas, pools and blocks to stderr, as malloc_stats(3). Allocates nothing. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_malloc_stats() {
+    stats::collect(thread::own()).write(Line::write);
+}
+
+/// As malloc_info(3): writes an XML document about the library's memory to `stream`. `options` must be 0. Returns 0, or EINVAL for
+/// other options. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
+    if options != 0 {
+        return libc::EINVAL;
+    }
+    stats::collect(thread::own()).write_xml(|line| {
+        for text in [line.as_bytes(), b"\n"] {
+            // SAFETY: the text is readable for its length, and the stream is the caller's. A stream that cannot be written
+            // says so to its owner (ferror).
+            unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), stream) };
+        }
+    });
+    0
+}
+
+/// The figures that mallinfo has room for.
+pub(super) fn summary(stats: &Stats) -> Mallinfo2 {
+    Mallinfo2 {
+        arena: stats.arena_bytes(),
+        ordblks: stats
+            .used_classes()
+            .map(|(_, _, counts)| counts.blocks_free)
+            .sum(),
+        hblks: stats.mappings.live,
+        hblkhd: stats.mappings.live_bytes,
+        usmblks: stats.arenas.most * crate::geometry::ARENA_SIZE,
+        uordblks: stats.bytes_in_use(),
+        fordblks: stats.bytes_free() + stats.free_slot_bytes(),
+        keepcost: stats.mappings.cached_bytes,
+        ..Mallinfo2::default()
+    }
+}
+
+/// As mallinfo2(3), in bytes: `arena` is the arenas' address space, `usmblks` the most it ever was, `hblks` and `hblkhd` the
+/// number and bytes of mappings, `ordblks` the number of free blocks, `uordblks` the bytes in use (mappings included),
+/// `fordblks` the bytes free, `keepcost` the bytes of freed mappings that are kept. The rest is 0. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_mallinfo2() -> Mallinfo2 {
+    summary(&stats::collect(thread::own()))
+}

@@ -1,0 +1,75 @@
+//! The C library's names. Each is its `pymalloc_*` twin, to which the documentation of `own` applies.
+
+use super::own::*;
+use crate::stats;
+use crate::thread;
+use core::ffi::{c_int, c_void};
+
+macro_rules! same_as {
+    ($($name:ident = $twin:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {
+            // SAFETY: the same contract.
+            #[allow(unused_unsafe, reason = "some of the twins are safe")]
+            unsafe { $twin($($argument),*) }
+        }
+    )*};
+}
+
+same_as! {
+    malloc = pymalloc_malloc(size: usize) -> *mut c_void;
+    free = pymalloc_free(ptr: *mut c_void);
+    cfree = pymalloc_free(ptr: *mut c_void);
+    calloc = pymalloc_calloc(count: usize, size: usize) -> *mut c_void;
+    realloc = pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void;
+    reallocarray = pymalloc_reallocarray(ptr: *mut c_void, count: usize, size: usize) -> *mut c_void;
+    posix_memalign = pymalloc_posix_memalign(memptr: *mut *mut c_void, alignment: usize, size: usize) -> c_int;
+    aligned_alloc = pymalloc_aligned_alloc(alignment: usize, size: usize) -> *mut c_void;
+    memalign = pymalloc_memalign(alignment: usize, size: usize) -> *mut c_void;
+    valloc = pymalloc_valloc(size: usize) -> *mut c_void;
+    pvalloc = pymalloc_pvalloc(size: usize) -> *mut c_void;
+    malloc_usable_size = pymalloc_malloc_usable_size(ptr: *mut c_void) -> usize;
+    free_sized = pymalloc_free_sized(ptr: *mut c_void, size: usize);
+    free_aligned_sized = pymalloc_free_aligned_sized(ptr: *mut c_void, alignment: usize, size: usize);
+    malloc_trim = pymalloc_trim(keep: usize) -> c_int;
+    malloc_stats = pymalloc_malloc_stats();
+    malloc_info = pymalloc_malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int;
+    mallinfo2 = pymalloc_mallinfo2() -> Mallinfo2;
+}
+
+/// The C library's older `struct mallinfo`.
+#[repr(C)]
+struct Mallinfo {
+    fields: [c_int; 10],
+}
+
+/// `mallinfo2` with fields that wrap around above 2 GiB, as they do in the C library.
+#[unsafe(no_mangle)]
+extern "C" fn mallinfo() -> Mallinfo {
+    let info = summary(&stats::collect(thread::own()));
+    let Mallinfo2 {
+        arena,
+        ordblks,
+        smblks,
+        hblks,
+        hblkhd,
+        usmblks,
+        fsmblks,
+        uordblks,
+        fordblks,
+        keepcost,
+    } = info;
+    Mallinfo {
+        fields: [
+            arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost,
+        ]
+        .map(|field| field as c_int),
+    }
+}
+
+/// Accepts every parameter and changes nothing: what it tunes in the C library does not exist here. Returns 1, which means
+/// success; a program that fails without its tuning should not.
+#[unsafe(no_mangle)]
+extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
+    1
+}

@@ -1,0 +1,327 @@
+//! Allocate, free, resize: which layer serves a request, and to which a pointer belongs.
+//!
+//! | size | served by |
+//! | --- | --- |
+//! | up to `MAX_POOLED` | a block of a pool |
+//! | up to `MAX_RUN` | a run of slots of an arena |
+//! | larger, or aligned to more than a slot | a mapping of its own |
+//!
+//! The functions here know no `errno` and no C conventions; that is `abi`'s.
+//! Every pointer that a program hands back is checked before a byte is written.
+
+use crate::arena::{self, Slot};
+use crate::fault::{self, Call, Fault};
+use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_MASK, SLOT_SIZE};
+use crate::heap::{free_foreign, roster};
+use crate::large;
+use crate::mapping;
+use crate::pool::{Block, NotAllocated, Pool};
+use crate::size_class;
+use crate::thread;
+use core::ptr;
+
+/// A block, and whether every byte of it is known to be zero.
+struct Fresh {
+    address: *mut u8,
+    zeroed: bool,
+}
+
+const FAILED: Fresh = Fresh {
+    address: ptr::null_mut(),
+    zeroed: false,
+};
+
+/// Allocates at least `size` bytes, aligned to 16. Null when the system has no memory, or `size` exceeds `isize::MAX`.
+#[inline(always)]
+pub fn allocate(size: usize) -> *mut u8 {
+    if size <= size_class::SMALL_MAX {
+        let block = thread::current().pop(size_class::small(size));
+        if !block.is_null() {
+            return block;
+        }
+    }
+    allocate_beyond_bins(size)
+}
+
+/// What the fast path of `allocate` does not serve: sizes above `SMALL_MAX`, 0, and empty bins.
+#[inline(never)]
+fn allocate_beyond_bins(size: usize) -> *mut u8 {
+    if size <= MAX_POOLED {
+        let class = size_class::of(size);
+        let block = thread::current().pop(class);
+        if !block.is_null() {
+            return block;
+        }
+        return or_after_relief(|| refill(class));
+    }
+    allocate_beyond_pools(size, BLOCK_ALIGN).address
+}
+
+fn refill(class: usize) -> Option<*mut u8> {
+    let block = thread::with_heap(|heap| heap.refill(class))?;
+    (!block.is_null()).then_some(block)
+}
+
+/// Allocates a run or a mapping of at least `size` bytes.
+#[inline(never)]
+fn allocate_beyond_pools(size: usize, align: usize) -> Fresh {
+    if size > isize::MAX as usize - align {
+        return FAILED;
+    }
+    let attempt = || {
+        if size <= MAX_RUN
+            && align <= SLOT_SIZE
+            && let Some(run) = large::allocate(size.max(1))
+        {
+            return Some(Fresh {
+                address: run.address.as_ptr(),
+                zeroed: run.zeroed,
+            });
+        }
+        // When there is no room for another arena there may still be for a single mapping.
+        let mapped = mapping::allocate(size.max(1), align)?;
+        Some(Fresh {
+            address: mapped.address.as_ptr(),
+            zeroed: mapped.zeroed,
+        })
+    };
+    attempt()
+        .or_else(|| relieve().then(attempt).flatten())
+        .unwrap_or(FAILED)
+}
+
+fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
+    attempt()
+        .or_else(|| relieve().then(attempt).flatten())
+        .unwrap_or(ptr::null_mut())
+}
+
+/// Gives everything back that is kept for later, since the system has no more. True if there was anything.
+#[cold]
+fn relieve() -> bool {
+    trim()
+}
+
+/// Returns everything to the system that can be returned now. True if there was anything.
+pub fn trim() -> bool {
+    let pools = roster::trim(thread::own());
+    let mappings = mapping::trim();
+    let arenas = arena::trim();
+    pools | mappings | arenas
+}
+
+/// As `allocate`, and every byte is zero.
+#[inline(always)]
+pub fn allocate_zeroed(size: usize) -> *mut u8 {
+    if size > MAX_POOLED {
+        return allocate_zeroed_beyond_pools(size);
+    }
+    let block = allocate(size);
+    if !block.is_null() {
+        // SAFETY: a new block of at least `size` bytes.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block
+}
+
+#[inline(never)]
+fn allocate_zeroed_beyond_pools(size: usize) -> *mut u8 {
+    let fresh = allocate_beyond_pools(size, BLOCK_ALIGN);
+    if !fresh.address.is_null() && !fresh.zeroed {
+        // SAFETY: a new block of at least `size` bytes.
+        unsafe { fresh.address.write_bytes(0, size) };
+    }
+    fresh.address
+}
+
+/// Allocates at least `size` bytes at a multiple of `align`, a power of two. Null as `allocate`.
+pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
+    debug_assert!(align.is_power_of_two());
+    if align <= BLOCK_ALIGN {
+        return allocate(size);
+    }
+    if size <= MAX_POOLED && align <= SLOT_SIZE {
+        // A multiple of the alignment has a class whose blocks all are (`size_class`'s tests), since pools
+        // start at multiples of the slot size.
+        let rounded = size.max(1).next_multiple_of(align);
+        if rounded <= MAX_POOLED {
+            return allocate(rounded);
+        }
+    }
+    allocate_beyond_pools(size, align).address
+}
+
+/// Where an allocated block lies.
+enum Place<'a> {
+    Pool(&'a Pool, &'a Block),
+    Run(&'a Pool),
+    Mapping(usize),
+}
+
+/// Finds the allocated block that starts at `address`, or says why there is none.
+fn find(address: usize) -> Result<Place<'static>, Fault> {
+    match arena::run_of(address) {
+        Slot::Run(header) => {
+            // SAFETY: the header of an allocated run. If the program holds a block of it, it stays; for a stray pointer
+            // it can vanish under our eyes only if another thread empties the arena right now.
+            let pool: &'static Pool = unsafe { Pool::at(header) };
+            if pool.class() == 0 {
+                return match address == pool.start() {
+                    true => Ok(Place::Run(pool)),
+                    false => Err(Fault::Interior),
+                };
+            }
+            match pool.block_at(address) {
+                Ok(block) if block.is_marked_free() && is_free(pool, block) => {
+                    Err(Fault::AlreadyFree)
+                }
+                Ok(block) => Ok(Place::Pool(pool, block)),
+                Err(NotAllocated::Interior) => Err(Fault::Interior),
+                Err(NotAllocated::Untouched) => Err(Fault::NeverAllocated),
+            }
+        }
+        Slot::Unallocated => Err(Fault::Unallocated),
+        Slot::Outside => match mapping::size_of(address) {
+            Some(size) => Ok(Place::Mapping(size)),
+            None if mapping::containing(address).is_some() => Err(Fault::Interior),
+            None => Err(Fault::Foreign),
+        },
+    }
+}
+
+/// Whether a block with the mark of free blocks is one. A program can store the mark itself, if only by copying what a
+/// freed block held; in a pool of its own the thread can look. Elsewhere the mark is believed.
+#[cold]
+fn is_free(pool: &Pool, block: &Block) -> bool {
+    match thread::own() {
+        Some(heap) if pool.is_owned_by(heap.as_owner()) => pool.is_on_a_list(block),
+        _ => true,
+    }
+}
+
+/// Frees a block; null is ignored. Any other pointer that is not that of an allocated block ends the
+/// process with a message.
+///
+/// # Safety
+/// The block must not be used afterwards.
+#[inline(always)]
+pub unsafe fn free(block: *mut u8, call: Call) {
+    let heap = thread::current();
+    let address = block as usize;
+    if let Some(header) = arena::slot_header(address) {
+        // SAFETY: the map says that the arena is live.
+        let pool = unsafe { Pool::at(header) };
+        // The first slot of a pool of ours: the offset in the slot is the offset in the pool.
+        if pool.is_owned_by(heap.as_owner()) && pool.is_block_start((address & SLOT_MASK) as u32) {
+            // SAFETY: the start of a cut block, which is mapped and aligned.
+            let block = unsafe { &*(address as *const Block) };
+            if !block.is_marked_free() {
+                if pool.push(block) {
+                    heap.after_last_free(pool);
+                }
+                return;
+            }
+        }
+    }
+    free_elsewhere(block, call);
+}
+
+/// What the fast path of `free` does not serve: null, pools of several slots, pools of others, runs, mappings, mistakes.
+#[inline(never)]
+fn free_elsewhere(block: *mut u8, call: Call) {
+    if block.is_null() {
+        return;
+    }
+    match find(block as usize) {
+        Ok(Place::Pool(pool, block)) => free_in_pool(pool, block),
+        Ok(Place::Run(run)) => large::free(run),
+        Ok(Place::Mapping(_)) => {
+            if !mapping::free(block as usize) {
+                // Another thread freed it since `find`.
+                fault::end(call, block, Fault::AlreadyFree);
+            }
+        }
+        Err(fault) => fault::end(call, block, fault),
+    }
+}
+
+fn free_in_pool(pool: &Pool, block: &Block) {
+    let heap = thread::own_or_birth();
+    match heap {
+        Some(heap) if pool.is_owned_by(heap.as_owner()) => {
+            if pool.push(block) {
+                heap.after_last_free(pool);
+            }
+        }
+        _ => free_foreign(heap, pool, block),
+    }
+}
+
+/// Bytes of a block that the program may use; 0 for null. As `free` for other pointers.
+pub fn usable_size(block: *mut u8, call: Call) -> usize {
+    if block.is_null() {
+        return 0;
+    }
+    match find(block as usize) {
+        Ok(Place::Pool(pool, _)) => pool.block_size(),
+        Ok(Place::Run(run)) => large::size_of(run),
+        Ok(Place::Mapping(size)) => size,
+        Err(fault) => fault::end(call, block, fault),
+    }
+}
+
+/// A block stays where it is when it shrinks to no less than this part of its size (3/4, as in CPython).
+const fn is_worth_moving(old: usize, new: usize) -> bool {
+    new < old / 4 * 3
+}
+
+/// Resizes a block to at least `size` bytes, which is not 0, and keeps its contents. Null, and nothing changed, when
+/// the system has no memory. As `free` for pointers that are not those of blocks.
+///
+/// # Safety
+/// The old pointer must not be used after a success.
+pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
+    if size > isize::MAX as usize {
+        return ptr::null_mut();
+    }
+    let old = match find(block as usize) {
+        Ok(Place::Pool(pool, _)) => {
+            let old = pool.block_size();
+            if size <= old && !is_worth_moving(old, size) {
+                return block;
+            }
+            old
+        }
+        Ok(Place::Run(run)) => {
+            if size > MAX_POOLED && size <= MAX_RUN && large::resize(run, size) {
+                return block;
+            }
+            large::size_of(run)
+        }
+        Ok(Place::Mapping(old)) => {
+            if size > MAX_RUN {
+                let resized = mapping::resize(block as usize, size)
+                    .or_else(|| relieve().then(|| mapping::resize(block as usize, size)).flatten());
+                return match resized {
+                    Some(resized) => resized.as_ptr(),
+                    None if size <= old => block,
+                    None => ptr::null_mut(),
+                };
+            }
+            old
+        }
+        Err(fault) => fault::end(call, block, fault),
+    };
+    let new = allocate(size);
+    if new.is_null() {
+        // A smaller block can stay where it is.
+        return if size <= old { block } else { new };
+    }
+    // SAFETY: both blocks are at least this long, and a new block overlaps no other. The old one is given up here.
+    unsafe {
+        new.copy_from_nonoverlapping(block, old.min(size));
+        free(block, call);
+    }
+    new
+}
+

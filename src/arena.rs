@@ -1,0 +1,687 @@
+//! Arenas: aligned mappings of 64 slots, the map that finds them, and `usable_arenas`.
+//!
+//! What it owns: the memory of every arena, the arena header in each arena's slot 0, and the map
+//! from addresses to live arenas. What a slot's own header says belongs to the floors above
+//! (`pool`, `large`), but for one rule that the fast path of `free` rests on:
+//!
+//!   The first word of a slot's header, the owner, is null in the arena header, in every free
+//!   slot, and in every slot that does not start a run.
+//!
+//! ```text
+//!   arena (1 MiB, aligned)
+//!   +---------------------------------------+-----------+-----------+-- ... --+
+//!   | slot 0: arena header, 63 slot headers | slot 1    | slot 2    |         |
+//!   +---------------------------------------+-----------+-----------+-- ... --+
+//! ```
+//!
+//! `usable_arenas` are all arenas with a free slot. A request for one slot is served from the arena
+//! with the fewest free ones, so that nearly empty arenas drain; a request for a run of slots from an arena
+//! whose longest free run is the shortest that fits. Both orders are kept in buckets, one
+//! for each count, so that every change costs the same however many arenas there are.
+//! An arena whose last slot is freed is unmapped; all but one (`conf::EMPTY_ARENAS`), as in CPython since 3.8.
+//!
+//! Everything but the map is guarded by `ARENAS`. The map is written under the lock and
+//! read without.
+
+use crate::conf;
+use crate::geometry::{
+    ARENA_MASK, ARENA_SHIFT, ARENA_SIZE, HEADER_SHIFT, HEADER_SIZE, SLOT_SHIFT, SLOT_SIZE, SLOTS,
+};
+use crate::os;
+use crate::registry::{Entry, Registry};
+use crate::sync::{AtomicU64, Lock, Ordering};
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::AtomicUsize;
+
+/// Slot 0 is the arena's own and never free.
+const FREE_WHEN_EMPTY: u64 = !1;
+/// Slots that an arena can hand out.
+const USABLE_SLOTS: usize = SLOTS - 1;
+
+/// Arenas are found by the low bits of their number. 65,536 places reach 64 GiB before two arenas that lie side
+/// by side can want the same one; one that finds its place taken goes to the overflow registry and is
+/// found on the slow paths.
+const MAP_PLACES: usize = 1 << 16;
+
+/// For each place the address of the last byte of the live arena there, or 0.
+///
+/// The last byte and not the first, because no address then matches an empty place: see `slot_header`.
+static MAP: [AtomicUsize; MAP_PLACES] = [const { AtomicUsize::new(0) }; MAP_PLACES];
+
+/// A number that no program holds by chance and that the fast path of `free` has at hand: the address of
+/// the map. It marks free blocks (see `pool::Block`).
+#[inline(always)]
+pub fn mark_of_free() -> usize {
+    MAP.as_ptr() as usize
+}
+
+/// The last byte of the arena that would hold a block at `address`. An address on an arena boundary counts to
+/// the arena before it: no block starts there, since slot 0 does, but a mapping of its own can.
+/// Address 0 counts to the end of the address space, where nothing of ours is.
+#[inline(always)]
+fn last_byte_of_arena(address: usize) -> usize {
+    address.wrapping_sub(1) | ARENA_MASK
+}
+
+#[inline(always)]
+fn place_in_map(last_byte: usize) -> &'static AtomicUsize {
+    &MAP[(last_byte >> ARENA_SHIFT) % MAP_PLACES]
+}
+
+/// The header of the slot at `address`, when the map knows its arena. For an address on an arena
+/// boundary it is a header whose owner is null.
+#[inline(always)]
+pub fn slot_header(address: usize) -> Option<*const u8> {
+    let last_byte = last_byte_of_arena(address);
+    // Relaxed: whoever may free a block got it by some synchronisation from the thread that
+    // allocated it, which saw the arena mapped. For a stray pointer any answer will do that
+    // is not followed by a fault, and an arena leaves the map before it is unmapped.
+    if place_in_map(last_byte).load(Ordering::Relaxed) != last_byte {
+        return None;
+    }
+    let slot = address >> SLOT_SHIFT & (SLOTS - 1);
+    Some(((last_byte - ARENA_MASK) + (slot << HEADER_SHIFT)) as *const u8)
+}
+
+/// The arena header: slot 0's own.
+#[repr(C, align(64))]
+struct Arena {
+    /// In the place of a pool's owner; always null.
+    never_owned: AtomicUsize,
+    /// The free slots, a bit each.
+    free: AtomicU64,
+    /// The slots at which an allocated run (a pool or a large run) starts. Changed under the lock. Read without
+    /// by those who hold a block of the run in question: its bits stay as they are.
+    starts: AtomicU64,
+    /// Free slots whose pages may hold old data: all others read as zeroes.
+    dirty: Cell<u64>,
+    by_count: Links,
+    by_run: Links,
+}
+
+#[repr(C)]
+struct Links {
+    next: Cell<*const Arena>,
+    previous: Cell<*const Arena>,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Arena>() == HEADER_SIZE);
+
+impl Arena {
+    fn base(&self) -> usize {
+        ptr::from_ref(self) as usize
+    }
+
+    fn free(&self) -> u64 {
+        // Relaxed: the lock orders all writers, and it is held.
+        self.free.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) -> usize {
+        self.free().count_ones() as usize
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free() == FREE_WHEN_EMPTY
+    }
+}
+
+/// `count` ones from bit `first` on.
+fn slots_mask(first: usize, count: usize) -> u64 {
+    debug_assert!(first >= 1 && count >= 1 && first + count <= SLOTS);
+    (u64::MAX >> (SLOTS - count)) << first
+}
+
+/// The length of the longest run of ones.
+fn longest_run(mut bits: u64) -> usize {
+    let mut length = 0;
+    while bits != 0 {
+        bits &= bits << 1;
+        length += 1;
+    }
+    length
+}
+
+/// The start of the first run of at least `count` ones.
+fn first_run(bits: u64, count: usize) -> Option<usize> {
+    let mut starts = bits;
+    for _ in 1..count {
+        starts &= bits >> 1 & starts >> 1;
+    }
+    (starts != 0).then(|| starts.trailing_zeros() as usize)
+}
+
+/// Arenas in buckets by a number from 1 to 63.
+struct Buckets {
+    first: [*const Arena; SLOTS],
+    /// The buckets that are not empty, a bit each.
+    occupied: u64,
+    links: fn(&Arena) -> &Links,
+}
+
+impl Buckets {
+    const fn new(links: fn(&Arena) -> &Links) -> Self {
+        Buckets {
+            first: [ptr::null(); SLOTS],
+            occupied: 0,
+            links,
+        }
+    }
+
+    /// The first arena in the lowest bucket that is at least `wanted`.
+    fn lowest_from(&self, wanted: usize) -> *const Arena {
+        match self.occupied & (u64::MAX << wanted) {
+            0 => ptr::null(),
+            fitting => self.first[fitting.trailing_zeros() as usize],
+        }
+    }
+
+    fn insert(&mut self, arena: &Arena, bucket: usize) {
+        let links = (self.links)(arena);
+        let next = self.first[bucket];
+        links.next.set(next);
+        links.previous.set(ptr::null());
+        // SAFETY: arenas in a bucket are mapped, and guarded by the lock that `self` is behind.
+        if let Some(next) = unsafe { next.as_ref() } {
+            (self.links)(next).previous.set(arena);
+        }
+        self.first[bucket] = arena;
+        self.occupied |= 1 << bucket;
+    }
+
+    fn remove(&mut self, arena: &Arena, bucket: usize) {
+        let links = (self.links)(arena);
+        let (next, previous) = (links.next.get(), links.previous.get());
+        // SAFETY: as in `insert`.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => (self.links)(previous).next.set(next),
+            None => self.first[bucket] = next,
+        }
+        // SAFETY: as in `insert`.
+        if let Some(next) = unsafe { next.as_ref() } {
+            (self.links)(next).previous.set(previous);
+        }
+        if self.first[bucket].is_null() {
+            self.occupied &= !(1 << bucket);
+        }
+    }
+}
+
+/// Figures about arenas.
+#[derive(Clone, Copy, Default)]
+pub struct Counts {
+    /// Arenas mapped since the start.
+    pub mapped: usize,
+    /// Arenas unmapped since the start.
+    pub unmapped: usize,
+    /// Arenas mapped now.
+    pub live: usize,
+    /// The most that were mapped at one time.
+    pub most: usize,
+}
+
+struct Arenas {
+    /// `usable_arenas` by the number of free slots.
+    by_count: Buckets,
+    /// `usable_arenas` by the longest run of free slots.
+    by_run: Buckets,
+    /// Arenas whose slots are all free.
+    empty: usize,
+    /// Live arenas that found their place in the map taken.
+    overflow: Registry,
+    /// Where the next arena would best be mapped: below the last one, since the system hands out addresses from
+    /// the top down; arenas that touch share one kernel mapping and need no trimming.
+    hint: *mut u8,
+    counts: Counts,
+}
+
+// SAFETY: the pointers are to arenas, which are guarded by the lock around this structure.
+unsafe impl Send for Arenas {}
+
+#[cfg(not(loom))]
+static ARENAS: Lock<Arenas> = Lock::new(Arenas {
+    by_count: Buckets::new(|arena| &arena.by_count),
+    by_run: Buckets::new(|arena| &arena.by_run),
+    empty: 0,
+    overflow: Registry::empty(),
+    hint: ptr::null_mut(),
+    counts: Counts {
+        mapped: 0,
+        unmapped: 0,
+        live: 0,
+        most: 0,
+    },
+});
+
+/// A run of slots that was taken.
+pub struct Taken {
+    /// The header of the first slot.
+    pub header: *mut u8,
+    /// The first byte of the first slot.
+    pub start: *mut u8,
+    /// Whether every byte is known to be zero.
+    pub zeroed: bool,
+}
+
+impl Arenas {
+    fn enter_usable(&mut self, arena: &Arena) {
+        if arena.free() != 0 {
+            self.by_count.insert(arena, arena.count());
+            self.by_run.insert(arena, longest_run(arena.free()));
+        }
+    }
+
+    fn leave_usable(&mut self, arena: &Arena) {
+        if arena.free() != 0 {
+            self.by_count.remove(arena, arena.count());
+            self.by_run.remove(arena, longest_run(arena.free()));
+        }
+    }
+
+    /// The one place where the free slots of an arena change: keeps the buckets and the count of empty arenas.
+    fn change_free(&mut self, arena: &Arena, free: u64) {
+        debug_assert!(free & 1 == 0, "slot 0 is never free");
+        self.leave_usable(arena);
+        self.empty -= usize::from(arena.is_empty());
+        // Relaxed: see `Arena::free`.
+        arena.free.store(free, Ordering::Relaxed);
+        self.empty += usize::from(arena.is_empty());
+        self.enter_usable(arena);
+    }
+
+    /// Makes an arena findable. False when there is no memory for an overflow entry.
+    fn enter_map(&mut self, arena: &Arena) -> bool {
+        let last_byte = arena.base() | ARENA_MASK;
+        let place = place_in_map(last_byte);
+        // Relaxed here and below: see `slot_header`.
+        if place.load(Ordering::Relaxed) == 0 {
+            place.store(last_byte, Ordering::Relaxed);
+            return true;
+        }
+        let room = self.overflow.reserve();
+        if room {
+            self.overflow.insert(Entry {
+                address: arena.base(),
+                size: ARENA_SIZE,
+            });
+        }
+        room
+    }
+
+    fn leave_map(&mut self, arena: &Arena) {
+        let last_byte = arena.base() | ARENA_MASK;
+        let place = place_in_map(last_byte);
+        if place.load(Ordering::Relaxed) == last_byte {
+            place.store(0, Ordering::Relaxed);
+        } else {
+            let found = self.overflow.remove(arena.base());
+            debug_assert!(found.is_some(), "a live arena is in the map or overflows");
+        }
+    }
+
+    /// Maps a new arena, all of its slots free and zeroed, and enters it everywhere.
+    fn map_arena(&mut self) -> Option<&'static Arena> {
+        let base = os::map_aligned(self.hint, ARENA_SIZE, ARENA_SIZE)?.as_ptr();
+        // SAFETY: fresh zeroed memory, aligned, and all zeroes is a valid arena header; it stays mapped
+        // until `forget_arena` takes it out of every list.
+        let arena: &'static Arena = unsafe { &*base.cast() };
+        if !self.enter_map(arena) {
+            // SAFETY: nobody has seen it.
+            let _ = unsafe { os::try_unmap(base, ARENA_SIZE) };
+            return None;
+        }
+        self.hint = base.wrapping_sub(ARENA_SIZE);
+        self.counts.mapped += 1;
+        self.counts.live += 1;
+        self.counts.most = self.counts.most.max(self.counts.live);
+        // Relaxed: see `Arena::free`.
+        arena.free.store(FREE_WHEN_EMPTY, Ordering::Relaxed);
+        self.empty += 1;
+        self.enter_usable(arena);
+        Some(arena)
+    }
+
+    /// Takes an empty arena out of everything, so that it can be unmapped.
+    fn forget_arena(&mut self, arena: &Arena) -> *mut u8 {
+        debug_assert!(arena.is_empty());
+        self.leave_usable(arena);
+        self.leave_map(arena);
+        self.empty -= 1;
+        self.counts.live -= 1;
+        self.counts.unmapped += 1;
+        arena.base() as *mut u8
+    }
+
+    /// Unmaps an empty arena. Where the system refuses, its pages go back and it stays as an empty arena.
+    fn unmap_arena(&mut self, arena: &Arena) {
+        let base = self.forget_arena(arena);
+        // SAFETY: the arena is empty and no longer reachable.
+        if unsafe { os::try_unmap(base, ARENA_SIZE) } {
+            // Its addresses are the first that a later arena should fill again.
+            self.hint = base;
+            return;
+        }
+        self.counts.unmapped -= 1;
+        self.counts.live += 1;
+        // SAFETY: as above. When this is refused too the memory is merely still dirty.
+        let purged = unsafe { os::purge(base, ARENA_SIZE) };
+        // SAFETY: still mapped; the header is either zeroes or what it was, both valid.
+        let arena: &'static Arena = unsafe { &*base.cast() };
+        if !purged {
+            arena.dirty.set(FREE_WHEN_EMPTY);
+        }
+        // Relaxed: see `Arena::free`.
+        arena.free.store(FREE_WHEN_EMPTY, Ordering::Relaxed);
+        self.empty += 1;
+        // A place of the map was freed by `forget_arena` and the lock has been held since.
+        let entered = self.enter_map(arena);
+        debug_assert!(entered);
+        self.enter_usable(arena);
+    }
+
+    fn take(&mut self, count: usize) -> Option<Taken> {
+        let usable = if count == 1 {
+            self.by_count.lowest_from(1)
+        } else {
+            self.by_run.lowest_from(count)
+        };
+        // SAFETY: arenas in the buckets are mapped.
+        let arena = match unsafe { usable.as_ref() } {
+            Some(arena) => arena,
+            None => self.map_arena()?,
+        };
+        let first = first_run(arena.free(), count)?;
+        let mask = slots_mask(first, count);
+        self.change_free(arena, arena.free() & !mask);
+        // Relaxed: see `Arena::starts`.
+        let starts = arena.starts.load(Ordering::Relaxed);
+        debug_assert!(starts & mask == 0);
+        arena.starts.store(starts | 1 << first, Ordering::Relaxed);
+        Some(Taken {
+            header: (arena.base() + (first << HEADER_SHIFT)) as *mut u8,
+            start: (arena.base() + (first << SLOT_SHIFT)) as *mut u8,
+            zeroed: arena.dirty.get() & mask == 0,
+        })
+    }
+
+    fn release(&mut self, arena: &Arena, first: usize, count: usize) {
+        let mask = slots_mask(first, count);
+        debug_assert!(arena.free() & mask == 0, "slots are released once");
+        arena.dirty.set(arena.dirty.get() | mask);
+        // Relaxed: see `Arena::starts`.
+        let starts = arena.starts.load(Ordering::Relaxed);
+        arena.starts.store(starts & !mask, Ordering::Relaxed);
+        self.change_free(arena, arena.free() | mask);
+        if arena.is_empty() && self.empty > conf::EMPTY_ARENAS.get() {
+            self.unmap_arena(arena);
+        }
+    }
+
+    /// Finds a live arena by its first byte.
+    fn find(&self, base: usize) -> Option<&'static Arena> {
+        let last_byte = base | ARENA_MASK;
+        // Relaxed: see `slot_header`.
+        let live = base != 0
+            && (place_in_map(last_byte).load(Ordering::Relaxed) == last_byte
+                || self.overflow.get(base).is_some());
+        // SAFETY: live arenas are mapped, and leave map and registry before they are unmapped.
+        live.then(|| unsafe { &*(base as *const Arena) })
+    }
+
+    fn each(&self, mut visit: impl FnMut(&'static Arena)) {
+        // Relaxed: see `slot_header`.
+        let in_map = MAP.iter().map(|place| place.load(Ordering::Relaxed));
+        for last_byte in in_map.filter(|last_byte| *last_byte != 0) {
+            // SAFETY: as in `find`.
+            visit(unsafe { &*((last_byte - ARENA_MASK) as *const Arena) });
+        }
+        for entry in self.overflow.entries() {
+            // SAFETY: as in `find`.
+            visit(unsafe { &*(entry.address as *const Arena) });
+        }
+    }
+}
+
+/// Takes a run of `count` slots. `None` when the system has no memory.
+///
+/// The caller must write the header and keep the rule at the top of this file.
+#[cfg(not(loom))]
+pub fn take(count: usize) -> Option<Taken> {
+    ARENAS.lock().take(count)
+}
+
+/// Which arena and slot a header belongs to.
+fn slot_of_header(header: *const u8) -> (*const Arena, usize) {
+    let base = header as usize & !ARENA_MASK;
+    (
+        base as *const Arena,
+        (header as usize & ARENA_MASK) >> HEADER_SHIFT,
+    )
+}
+
+/// The first byte of the slot that a header belongs to.
+#[inline(always)]
+pub fn slot_start(header: *const u8) -> usize {
+    let (base, slot) = slot_of_header(header);
+    base as usize + (slot << SLOT_SHIFT)
+}
+
+/// Gives the run of `count` slots that starts at `header` back to its arena.
+///
+/// # Safety
+/// The run must have been taken whole, be in nobody's use, and its header's owner be null.
+#[cfg(not(loom))]
+pub unsafe fn release(header: *const u8, count: usize) {
+    let (arena, first) = slot_of_header(header);
+    let mut arenas = ARENAS.lock();
+    // SAFETY: an arena with an allocated run is mapped.
+    arenas.release(unsafe { &*arena }, first, count);
+}
+
+/// Resizes the run of `count` slots at `header` to `wanted` slots without moving it. False, and nothing
+/// changed, when the slots behind it are not free.
+///
+/// # Safety
+/// The run must have been taken whole and belong to the caller; what is cut off must be in nobody's use.
+#[cfg(not(loom))]
+pub unsafe fn resize(header: *const u8, count: usize, wanted: usize) -> bool {
+    let (arena, first) = slot_of_header(header);
+    let mut arenas = ARENAS.lock();
+    // SAFETY: an arena with an allocated run is mapped.
+    let arena = unsafe { &*arena };
+    if wanted > count {
+        if first + wanted > SLOTS {
+            return false;
+        }
+        let added = slots_mask(first + count, wanted - count);
+        if arena.free() & added != added {
+            return false;
+        }
+        arenas.change_free(arena, arena.free() & !added);
+    } else if wanted < count {
+        let cut = slots_mask(first + wanted, count - wanted);
+        arena.dirty.set(arena.dirty.get() | cut);
+        arenas.change_free(arena, arena.free() | cut);
+    }
+    true
+}
+
+/// Where an address lies in an arena.
+pub enum Slot {
+    /// In the allocated run whose header this is.
+    Run(*const u8),
+    /// In a live arena, but in no allocated run: the arena's header, or a free slot.
+    Unallocated,
+    /// In no arena.
+    Outside,
+}
+
+/// Finds the run that holds `address`. The caller may follow the header only if it holds a block of that run, or
+/// else only as far as `run_of_stray` allows.
+#[inline]
+pub fn run_of(address: usize) -> Slot {
+    if address & ARENA_MASK == 0 {
+        return Slot::Outside;
+    }
+    let arena = match slot_header(address) {
+        Some(header) => slot_of_header(header).0,
+        None => {
+            #[cfg(loom)]
+            return Slot::Outside;
+            #[cfg(not(loom))]
+            match find_overflow(address) {
+                Some(arena) => arena,
+                None => return Slot::Outside,
+            }
+        }
+    };
+    // SAFETY: the arena is live (for a stray pointer: was, a moment ago).
+    run_in(unsafe { &*arena }, address)
+}
+
+#[cfg(not(loom))]
+#[cold]
+fn find_overflow(address: usize) -> Option<*const Arena> {
+    let arenas = ARENAS.lock();
+    arenas.find(address & !ARENA_MASK).map(ptr::from_ref)
+}
+
+fn run_in(arena: &Arena, address: usize) -> Slot {
+    let slot = (address & ARENA_MASK) >> SLOT_SHIFT;
+    // Relaxed: see `Arena::starts`; the bits of a run that holds a live block do not change.
+    let up_to_slot = arena.starts.load(Ordering::Relaxed) & (u64::MAX >> (SLOTS - 1 - slot));
+    if slot == 0 || up_to_slot == 0 || arena.free.load(Ordering::Relaxed) >> slot & 1 == 1 {
+        return Slot::Unallocated;
+    }
+    let first = up_to_slot.ilog2() as usize;
+    Slot::Run((arena.base() + (first << HEADER_SHIFT)) as *const u8)
+}
+
+/// Looks at any address at all, with the arenas held still: `look` may follow the header it is given.
+#[cfg(not(loom))]
+pub fn with_run_of_stray<R>(address: usize, look: impl FnOnce(Slot) -> R) -> R {
+    let arenas = ARENAS.lock();
+    look(match arenas.find(address & !ARENA_MASK) {
+        Some(arena) => run_in(arena, address),
+        None => Slot::Outside,
+    })
+}
+
+/// An arena as the statistics see it.
+pub struct View {
+    /// The first byte of the arena.
+    pub base: usize,
+    /// Free slots.
+    pub free_slots: usize,
+    starts: u64,
+}
+
+impl View {
+    /// The headers of the allocated runs.
+    pub fn runs(&self) -> impl Iterator<Item = *const u8> + '_ {
+        (1..SLOTS)
+            .filter(|slot| self.starts >> slot & 1 == 1)
+            .map(|slot| (self.base + (slot << HEADER_SHIFT)) as *const u8)
+    }
+}
+
+/// Visits every arena while none can come, go or change its slots. `visit` must not allocate.
+#[cfg(not(loom))]
+pub fn each(mut visit: impl FnMut(&View)) -> Counts {
+    let arenas = ARENAS.lock();
+    arenas.each(|arena| {
+        visit(&View {
+            base: arena.base(),
+            free_slots: arena.count(),
+            // Relaxed: the lock is held.
+            starts: arena.starts.load(Ordering::Relaxed),
+        })
+    });
+    arenas.counts
+}
+
+/// Gives back every empty arena, and the pages of every free slot. True when something went back.
+#[cfg(not(loom))]
+pub fn trim() -> bool {
+    let mut arenas = ARENAS.lock();
+    let mut returned = false;
+    while let empty = arenas.by_count.first[USABLE_SLOTS]
+        && !empty.is_null()
+    {
+        let before = arenas.counts.live;
+        // SAFETY: arenas in the buckets are mapped.
+        arenas.unmap_arena(unsafe { &*empty });
+        if arenas.counts.live == before {
+            break;
+        }
+        returned = true;
+    }
+    arenas.each(|arena| returned |= purge_free_slots(arena));
+    returned
+}
+
+/// Purges the dirty free slots of an arena. Called under the lock.
+fn purge_free_slots(arena: &Arena) -> bool {
+    if SLOT_SIZE < os::page_size() {
+        // Slots smaller than the system's pages share them with their neighbours.
+        return false;
+    }
+    let mut dirty = arena.dirty.get() & arena.free();
+    let mut returned = false;
+    while dirty != 0 {
+        let first = dirty.trailing_zeros() as usize;
+        let count = (!(dirty >> first)).trailing_zeros() as usize;
+        let mask = slots_mask(first, count);
+        let start = (arena.base() + (first << SLOT_SHIFT)) as *mut u8;
+        // SAFETY: whole free slots, which are whole pages.
+        if unsafe { os::purge(start, count << SLOT_SHIFT) } {
+            arena.dirty.set(arena.dirty.get() & !mask);
+            returned = true;
+        }
+        dirty &= !mask;
+    }
+    returned
+}
+
+/// Holds the arenas still across `fork`.
+#[cfg(not(loom))]
+pub fn hold_for_fork() {
+    ARENAS.hold_for_fork();
+}
+
+/// Ends `hold_for_fork`.
+///
+/// # Safety
+/// Only in the thread that called it, in the parent and in the child.
+#[cfg(not(loom))]
+pub unsafe fn release_after_fork() {
+    // SAFETY: passed on from the caller.
+    unsafe { ARENAS.release_after_fork() }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_bits() {
+        assert_eq!(longest_run(0), 0);
+        assert_eq!(longest_run(FREE_WHEN_EMPTY), USABLE_SLOTS);
+        assert_eq!(longest_run(0b1011_1011), 3);
+        assert_eq!(first_run(0b1011_1010, 1), Some(1));
+        assert_eq!(first_run(0b1011_1010, 2), Some(3));
+        assert_eq!(first_run(0b1011_1010, 3), Some(3));
+        assert_eq!(first_run(0b1011_1010, 4), None);
+        assert_eq!(first_run(FREE_WHEN_EMPTY, USABLE_SLOTS), Some(1));
+        assert_eq!(first_run(FREE_WHEN_EMPTY, SLOTS), None);
+    }
+
+    #[test]
+    fn no_stray_address_matches_an_empty_place() {
+        for address in [0, 1, 16, ARENA_SIZE - 1, ARENA_SIZE, usize::MAX, 1 << 63] {
+            assert!(slot_header(address).is_none(), "{address:#x}");
+        }
+    }
+}

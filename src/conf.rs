@@ -1,0 +1,156 @@
+//! Settings: `PYMALLOC_CONF="key=value,..."`, read once before `main`.
+//!
+//! A setting is one row of `SETTINGS`. What is unknown or malformed gets one warning line and its default; the
+//! other settings of the same variable still count. A program that runs with more rights than its user
+//! (set-uid) ignores the variable. Until the variable is read, and when there is none, the defaults hold.
+
+use crate::os;
+use crate::report::Line;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number that the user can set.
+pub struct Setting {
+    key: &'static str,
+    value: AtomicUsize,
+    largest: usize,
+}
+
+impl Setting {
+    const fn new(key: &'static str, default: usize, largest: usize) -> Self {
+        Setting {
+            key,
+            value: AtomicUsize::new(default),
+            largest,
+        }
+    }
+
+    /// The value in force.
+    #[inline]
+    pub fn get(&self) -> usize {
+        // Relaxed: a plain number, written before `main` and read wherever it is needed.
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes of freed mappings that are kept for reuse. 4 MiB: half of the slack that the memory promise
+/// leaves, so that a loop of large temporaries does not fault its pages anew each time.
+pub static MAPPING_CACHE: Setting = Setting::new("mapping_cache", 4 << 20, isize::MAX as usize);
+
+/// Wholly empty arenas that are kept. One, as in CPython, so that a program at the edge
+/// of an arena does not map and unmap it again and again.
+pub static EMPTY_ARENAS: Setting = Setting::new("empty_arenas", 1, 1);
+
+/// Whether the statistics are written to stderr when the program exits.
+pub static STATS_AT_EXIT: Setting = Setting::new("stats_at_exit", 0, 1);
+
+static SETTINGS: [&Setting; 3] = [&MAPPING_CACHE, &EMPTY_ARENAS, &STATS_AT_EXIT];
+
+/// A decimal number with an optional suffix k, m or g for a power of 1,024.
+fn parse_number(text: &[u8]) -> Option<usize> {
+    let (digits, shift) = match text.split_last()? {
+        (b'k' | b'K', digits) => (digits, 10),
+        (b'm' | b'M', digits) => (digits, 20),
+        (b'g' | b'G', digits) => (digits, 30),
+        _ => (text, 0),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number: usize = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number
+            .checked_mul(10)?
+            .checked_add((digit - b'0') as usize)?;
+    }
+    number.checked_mul(1 << shift)
+}
+
+/// Applies one `key=value`; on a mistake returns what is wrong with it.
+fn apply(item: &[u8]) -> Result<(), &'static str> {
+    let Some(equals) = item.iter().position(|byte| *byte == b'=') else {
+        return Err("is not of the form key=value");
+    };
+    let (key, value) = (&item[..equals], &item[equals + 1..]);
+    let Some(setting) = SETTINGS.iter().find(|known| known.key.as_bytes() == key) else {
+        return Err("is not a setting");
+    };
+    match parse_number(value) {
+        Some(number) if number <= setting.largest => {
+            // Relaxed: see `Setting::get`.
+            setting.value.store(number, Ordering::Relaxed);
+            Ok(())
+        }
+        Some(_) => Err("is out of range"),
+        None => Err("is not a number"),
+    }
+}
+
+/// Applies a whole variable.
+pub fn parse(text: &[u8]) {
+    for item in text.split(|byte| *byte == b',') {
+        let item = item.trim_ascii();
+        if item.is_empty() {
+            continue;
+        }
+        if let Err(reason) = apply(item) {
+            Line::message()
+                .text("PYMALLOC_CONF: \"")
+                // A pasted novel must not push the reason off the line.
+                .bytes(&item[..item.len().min(64)])
+                .text("\" ")
+                .text(reason)
+                .text("; the default is used")
+                .write();
+        }
+    }
+}
+
+/// Reads the environment. Called once, when the library is initialised.
+pub fn read_environment() {
+    if os::is_privileged() {
+        return;
+    }
+    // SAFETY: called before `main`, while no other thread can change the environment; the name is a C string.
+    let value = unsafe { libc::getenv(c"PYMALLOC_CONF".as_ptr()) };
+    if !value.is_null() {
+        // SAFETY: `getenv` returns a C string of the environment, and it is read at once.
+        parse(unsafe { CStr::from_ptr(value) }.to_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(parse_number(b"0"), Some(0));
+        assert_eq!(parse_number(b"17k"), Some(17 << 10));
+        assert_eq!(parse_number(b"3M"), Some(3 << 20));
+        assert_eq!(parse_number(b"2g"), Some(2 << 30));
+        for wrong in [
+            &b""[..],
+            b"k",
+            b"-1",
+            b"1x",
+            b"1 k",
+            b"18446744073709551616",
+            b"18446744073709551615k",
+        ] {
+            assert_eq!(parse_number(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_apart() {
+        assert_eq!(apply(b"nonsense"), Err("is not of the form key=value"));
+        assert_eq!(apply(b"nonsense=1"), Err("is not a setting"));
+        assert_eq!(apply(b"empty_arenas=2"), Err("is out of range"));
+        assert_eq!(apply(b"empty_arenas=x"), Err("is not a number"));
+        assert_eq!(apply(b"empty_arenas=1"), Ok(()));
+    }
+}

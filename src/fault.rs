@@ -1,0 +1,73 @@
+//! Misuse by the program: one line that names the call, the pointer and what is wrong, then SIGABRT.
+
+use crate::os;
+use crate::report::Line;
+
+/// The call that was given a bad pointer.
+#[derive(Clone, Copy)]
+pub enum Call {
+    Free,
+    FreeSized,
+    FreeAlignedSized,
+    Realloc,
+    ReallocArray,
+    UsableSize,
+    Delete,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Call::Free => "free",
+            Call::FreeSized => "free_sized",
+            Call::FreeAlignedSized => "free_aligned_sized",
+            Call::Realloc => "realloc",
+            Call::ReallocArray => "reallocarray",
+            Call::UsableSize => "malloc_usable_size",
+            Call::Delete => "operator delete",
+        }
+    }
+}
+
+/// What is wrong with a pointer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Nothing of ours is there.
+    Foreign,
+    /// It points into a block, but not to its start.
+    Interior,
+    /// The block was freed before.
+    AlreadyFree,
+    /// Its pool has not handed that memory out yet.
+    NeverAllocated,
+    /// It points into an arena, but to no pool and no run.
+    Unallocated,
+}
+
+impl Fault {
+    fn text(self) -> &'static str {
+        match self {
+            Fault::Foreign => "invalid pointer: not from this allocator",
+            Fault::Interior => "invalid pointer: not the start of a block",
+            Fault::AlreadyFree => "double free: the block is already free",
+            Fault::NeverAllocated => "invalid pointer: this memory was never handed out",
+            Fault::Unallocated => {
+                "invalid pointer or double free: no block is allocated here (any more)"
+            }
+        }
+    }
+}
+
+/// Says what is wrong and ends the process.
+#[cold]
+#[inline(never)]
+pub fn end(call: Call, pointer: *const u8, fault: Fault) -> ! {
+    Line::message()
+        .text(call.name())
+        .text("(")
+        .address(pointer as usize)
+        .text("): ")
+        .text(fault.text())
+        .write();
+    os::abort()
+}

@@ -1,0 +1,17 @@
+//! Heaps: where a thread's allocations come from and its frees go.
+//!
+//! - `usedpools`: the heap of one thread: bins, current pools, used pools.
+//! - `abandoned`: the pools that threads which ended left behind.
+//! - `roster`: all heaps there are, those of threads and the spare ones.
+
+pub mod abandoned;
+#[cfg(not(loom))]
+pub mod roster;
+#[cfg(not(loom))]
+mod usedpools;
+
+#[cfg(not(loom))]
+pub use usedpools::{Heap, free_foreign};
+
+#[cfg(all(test, loom))]
+mod model;

@@ -1,0 +1,369 @@
+//! The heap of one thread.
+//!
+//! What it owns: for each size class a *bin* of free blocks, the *current* pool whose blocks those are,
+//! and the *usedpools*: the other pools of that class which the heap owns and which have room.
+//!
+//! The thread that a heap belongs to pops from its bins and pushes to its pools without any lock or atomic
+//! read-modify-write. Every change to a list of pools happens under the heap's lock. Its own thread takes that once
+//! a pool or page; others take it for the rare free that empties a pool of a thread that may be
+//! asleep, for `malloc_trim`, and for `fork`.
+//!
+//! Where the next block comes from when a bin is empty, in this order, so that memory that was touched is filled
+//! before any other: remote frees of the current pool; another used pool with free blocks; the untouched part of
+//! the current pool; an abandoned pool; a new pool, which the arenas give from the fullest of them.
+
+use super::abandoned::AbandonedPools;
+use super::roster;
+use crate::arena;
+use crate::pool::remote::Pushed;
+use crate::pool::{Block, FreeList, Owner, Pool, PoolList, State};
+use crate::size_class::{CLASSES, TABLE};
+use crate::sync::Lock;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+
+/// The pools that threads which ended left behind.
+pub static ABANDONED: AbandonedPools = AbandonedPools::empty();
+
+#[repr(C, align(64))]
+pub struct Heap {
+    /// First, so that a size rounded up to 16 is the offset of its bin.
+    bins: [FreeList; CLASSES],
+    lists: Lock<Lists>,
+    /// The heap that entered the roster before this one. Written once.
+    pub(super) next_in_roster: AtomicPtr<Heap>,
+    /// The next spare heap, while this one is spare. Guarded by the roster's lock.
+    pub(super) next_spare: AtomicPtr<Heap>,
+    /// Whether a thread has it.
+    pub(super) taken: AtomicBool,
+    /// In a forked child: its thread does not exist here.
+    pub(super) orphaned: AtomicBool,
+    /// Blocks that this thread freed into pools of others.
+    remote_frees: AtomicUsize,
+}
+
+struct Lists {
+    current: [*const Pool; CLASSES],
+    used: [PoolList; CLASSES],
+}
+
+// SAFETY: pools are live as long as they are listed, and the lists are reached under the heap's lock only.
+unsafe impl Send for Lists {}
+
+impl Heap {
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Heap {
+            bins: [const { FreeList::new() }; CLASSES],
+            lists: Lock::new(Lists {
+                current: [ptr::null(); CLASSES],
+                used: [const { PoolList::new() }; CLASSES],
+            }),
+            next_in_roster: AtomicPtr::new(ptr::null_mut()),
+            next_spare: AtomicPtr::new(ptr::null_mut()),
+            taken: AtomicBool::new(false),
+            orphaned: AtomicBool::new(false),
+            remote_frees: AtomicUsize::new(0),
+        }
+    }
+
+    /// The heap as the owner that pools compare with.
+    #[inline(always)]
+    pub fn as_owner(&self) -> *const Owner {
+        ptr::from_ref(self).cast()
+    }
+
+    /// Takes a block of a class from its bin. Null when the bin is empty. Only for the heap's thread.
+    #[inline(always)]
+    pub fn pop(&self, class: usize) -> *mut u8 {
+        debug_assert!(class < CLASSES);
+        // SAFETY: `size_class` makes no class past its table.
+        unsafe { self.bins.get_unchecked(class) }.pop()
+    }
+
+    /// Takes a block of a class whose bin is empty. Null when the system has no memory. Only for the heap's thread.
+    pub fn refill(&self, class: usize) -> *mut u8 {
+        let bin = &self.bins[class];
+        let mut lists = self.lists.lock();
+        if !lists.fill_from_own(class, bin) {
+            drop(lists);
+            let Some(pool) = self.new_pool(class) else {
+                return ptr::null_mut();
+            };
+            lists = self.lists.lock();
+            lists.make_current(class, pool, bin);
+        }
+        drop(lists);
+        let block = bin.pop();
+        debug_assert!(!block.is_null());
+        block
+    }
+
+    /// Gets a pool with room that the heap did not have, owned and used. The heap's lock is not held: the roster's
+    /// comes before it.
+    fn new_pool(&self, class: usize) -> Option<&Pool> {
+        let adopted = ABANDONED.adopt(class).or_else(|| {
+            // What a fork left behind, if anything, comes before new memory.
+            roster::rescue_orphans()
+                .then(|| ABANDONED.adopt(class))
+                .flatten()
+        });
+        if let Some(pool) = adopted {
+            pool.become_used_by(self.as_owner());
+            return Some(pool);
+        }
+        let taken = arena::take(TABLE[class].slots as usize)?;
+        // SAFETY: `take` gave the header of a run, which stays mapped while it is taken.
+        let pool = unsafe { Pool::at(taken.header) };
+        pool.become_used_first(class, self.as_owner());
+        Some(pool)
+    }
+
+    /// After `Pool::push` said that a pool of this heap may be empty. Only for the heap's thread.
+    #[cold]
+    #[inline(never)]
+    pub fn after_last_free(&self, pool: &Pool) {
+        let lists = self.lists.lock();
+        if pool.is_empty_after_push() {
+            lists.take_out_empty(pool);
+            drop(lists);
+            release_vacant(pool);
+        }
+    }
+
+    /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, those that it allocates from
+    /// as well. True when there were any.
+    pub fn trim(&self, own: bool) -> bool {
+        let mut lists = self.lists.lock();
+        let mut returned = false;
+        for class in 1..CLASSES {
+            if own {
+                lists.stop_current(class, &self.bins[class]);
+            }
+            for pool in lists.used[class].iter() {
+                // If all blocks in use were freed remotely, nobody can change the count. A pool of another thread without
+                // any is left alone: that thread is about to take it out itself.
+                let remote = pool.remote.count();
+                if (own || remote > 0) && remote == pool.countdown() {
+                    pool.collect_into_local();
+                    lists.take_out_empty(pool);
+                    release_vacant(pool);
+                    returned = true;
+                }
+            }
+        }
+        returned
+    }
+
+    /// Leaves every pool: empty ones go to their arenas, full ones to nobody, the others to `ABANDONED`. Only for the
+    /// heap's thread as it ends, or with `recount` for a heap whose thread does not exist.
+    pub(super) fn leave_all(&self, recount: bool) {
+        let mut lists = self.lists.lock();
+        for class in 1..CLASSES {
+            lists.stop_current(class, &self.bins[class]);
+            while let Some(pool) = lists.used[class].first() {
+                if recount {
+                    pool.recount();
+                }
+                pool.collect_into_local();
+                if pool.countdown() == 0 {
+                    lists.take_out_empty(pool);
+                    release_vacant(pool);
+                } else {
+                    lists.used[class].remove(pool);
+                    abandon(pool);
+                }
+            }
+        }
+    }
+
+    /// Blocks in use in a pool, as exactly as can be told: those of a pool that another thread allocates from
+    /// may change meanwhile.
+    pub fn blocks_in_use(&self, pool: &Pool) -> u32 {
+        match pool.state() {
+            State::Current if pool.is_owned_by(self.as_owner()) => {
+                pool.cut_blocks() - self.bins[pool.class()].len()
+            }
+            _ => pool.blocks_in_use(),
+        }
+    }
+
+    /// Blocks that this heap's threads freed into pools of others.
+    pub fn remote_frees(&self) -> usize {
+        // Relaxed: a statistic.
+        self.remote_frees.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn hold_for_fork(&self) {
+        self.lists.hold_for_fork();
+    }
+
+    /// # Safety
+    /// Only in the thread that called `hold_for_fork`, in the parent and in the child.
+    pub(super) unsafe fn release_after_fork(&self) {
+        // SAFETY: passed on from the caller.
+        unsafe { self.lists.release_after_fork() }
+    }
+}
+
+impl Lists {
+    /// Fills an empty bin from the pools that the heap has. False when they have no room; none is current then.
+    fn fill_from_own(&mut self, class: usize, bin: &FreeList) -> bool {
+        debug_assert!(bin.is_empty());
+        // SAFETY: current pools are live.
+        if let Some(pool) = unsafe { self.current[class].as_ref() } {
+            if pool.collect_into_bin(bin) {
+                return true;
+            }
+            if pool.has_untouched() {
+                let other = self.used[class].first();
+                if !other.is_some_and(|other| other.has_free_blocks()) {
+                    pool.cut_more(bin);
+                    return true;
+                }
+                pool.become_used(bin);
+                // At the back: it has nothing but untouched blocks to offer.
+                self.used[class].push_back(pool);
+            } else if !pool.try_become_full() {
+                let collected = pool.collect_into_bin(bin);
+                debug_assert!(collected, "only remote frees keep a pool from being full");
+                return true;
+            }
+            self.current[class] = ptr::null();
+        }
+        let Some(pool) = self.used[class].first() else {
+            return false;
+        };
+        self.used[class].remove(pool);
+        // SAFETY: as above; the borrow of the list ends here, the pool stays live.
+        let pool = unsafe { &*ptr::from_ref(pool) };
+        self.make_current(class, pool, bin);
+        true
+    }
+
+    /// Lets a used pool that is on no list serve the class from now on, and fills the bin.
+    fn make_current(&mut self, class: usize, pool: &Pool, bin: &FreeList) {
+        debug_assert!(self.current[class].is_null() && bin.is_empty());
+        pool.become_current(bin);
+        self.current[class] = pool;
+        if bin.is_empty() && !pool.collect_into_bin(bin) {
+            pool.cut_more(bin);
+        }
+    }
+
+    /// The class's current pool, if any, becomes a used one.
+    fn stop_current(&mut self, class: usize, bin: &FreeList) {
+        // SAFETY: current pools are live.
+        if let Some(pool) = unsafe { self.current[class].as_ref() } {
+            self.current[class] = ptr::null();
+            if bin.is_empty() && !pool.has_untouched() && pool.try_become_full() {
+                return;
+            }
+            pool.become_used(bin);
+            self.used[class].push_front(pool);
+        }
+    }
+
+    /// Takes an empty used pool out of the heap.
+    fn take_out_empty(&self, pool: &Pool) {
+        debug_assert!(pool.countdown() == 0);
+        self.used[pool.class()].remove(pool);
+        pool.become_vacant();
+    }
+}
+
+/// Gives the slots of a vacant pool back to their arena.
+fn release_vacant(pool: &Pool) {
+    // SAFETY: a vacant pool has no live block and no owner, and is on no list.
+    unsafe { arena::release(ptr::from_ref(pool).cast(), pool.slots()) };
+}
+
+/// Leaves a used pool that is on no list, not empty, and the caller's, to whoever needs it.
+fn abandon(pool: &Pool) {
+    pool.become_abandoned();
+    ABANDONED.add(pool);
+    if !pool.leave() {
+        ABANDONED.remove(pool);
+        pool.become_vacant();
+        release_vacant(pool);
+    }
+}
+
+/// Frees a block of a pool that the calling thread's heap does not own. `heap` is `None` for a
+/// thread that has no heap, or none any more.
+pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
+    // Until the block is posted it keeps the pool alive; afterwards nothing does.
+    let start = pool.start();
+    loop {
+        if would_be_last(pool) {
+            match free_last(pool, block, start) {
+                Some(()) => break,
+                None => continue,
+            }
+        }
+        match pool.remote.push_or_claim(block, start) {
+            Pushed::Posted => break,
+            Pushed::Claimed => return free_claimed(heap, pool, block),
+        }
+    }
+    if let Some(heap) = heap {
+        // Relaxed, and no read-modify-write: a statistic, which only this thread writes.
+        let frees = heap.remote_frees.load(Ordering::Relaxed);
+        heap.remote_frees.store(frees + 1, Ordering::Relaxed);
+    }
+}
+
+/// Whether one more remote free would leave a used pool without a block in use: its owner, which may be asleep, would
+/// not learn of it. A hint: the owner may be freeing too.
+fn would_be_last(pool: &Pool) -> bool {
+    pool.state() == State::Used && pool.remote.count() + 1 >= pool.countdown()
+}
+
+/// Frees what seems to be the last block of a used pool, under the lock of the heap that owns it, and gives
+/// the pool back to its arena if it was. `None`, and nothing is freed, when it has another owner by then.
+#[cold]
+fn free_last(pool: &Pool, block: &Block, start: usize) -> Option<()> {
+    let owner = pool.owner().cast::<Heap>();
+    // SAFETY: owners are heaps, and heaps are never unmapped. Null for a pool without an owner.
+    let Some(owner) = (unsafe { owner.as_ref() }) else {
+        // Between owners: whoever is giving it up or claiming it is about to finish.
+        return match pool.remote.push_or_claim(block, start) {
+            Pushed::Posted => Some(()),
+            Pushed::Claimed => {
+                free_claimed(None, pool, block);
+                Some(())
+            }
+        };
+    };
+    let lists = owner.lists.lock();
+    if !pool.is_owned_by(owner.as_owner()) || pool.state() != State::Used {
+        return None;
+    }
+    // The owner cannot give the pool up without its lock.
+    let pushed = pool.remote.push_or_claim(block, start);
+    debug_assert!(pushed == Pushed::Posted);
+    if pool.remote.count() == pool.countdown() {
+        pool.collect_into_local();
+        lists.take_out_empty(pool);
+        drop(lists);
+        release_vacant(pool);
+    }
+    Some(())
+}
+
+/// Frees a block of a pool that the calling thread has just claimed.
+fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
+    if pool.state() == State::Abandoned {
+        ABANDONED.remove(pool);
+    }
+    let owner = heap.map_or(ptr::null(), Heap::as_owner);
+    pool.become_used_by(owner);
+    if pool.push(block) {
+        pool.become_vacant();
+        return release_vacant(pool);
+    }
+    match heap {
+        Some(heap) => heap.lists.lock().used[pool.class()].push_front(pool),
+        None => abandon(pool),
+    }
+}

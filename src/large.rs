@@ -1,0 +1,57 @@
+//! Large runs: blocks larger than a pool holds well, as whole slots of an arena.
+//!
+//! What it owns: the headers of such runs. A run costs no memory beyond the pages that the program
+//! touches; only its slots are taken. Nobody owns a run, so that any thread frees it the same way: to its arena.
+
+use crate::arena;
+use crate::geometry::{MAX_RUN, SLOT_SHIFT, SLOT_SIZE};
+use crate::pool::Pool;
+use core::ptr::{self, NonNull};
+
+/// Slots that a block of `size` bytes takes.
+fn slots_for(size: usize) -> usize {
+    debug_assert!(size > 0 && size <= MAX_RUN);
+    size.div_ceil(SLOT_SIZE)
+}
+
+/// A block that was allocated.
+pub struct Run {
+    pub address: NonNull<u8>,
+    /// Whether every byte is known to be zero.
+    pub zeroed: bool,
+}
+
+/// Allocates a block of at least `size` bytes, at most `MAX_RUN`, at a multiple of the slot size.
+pub fn allocate(size: usize) -> Option<Run> {
+    let slots = slots_for(size);
+    let taken = arena::take(slots)?;
+    // SAFETY: the header of a run that was just taken, which keeps its arena mapped.
+    unsafe { Pool::at(taken.header) }.become_large(slots);
+    Some(Run {
+        address: NonNull::new(taken.start)?,
+        zeroed: taken.zeroed,
+    })
+}
+
+/// The size in bytes of the block whose header `run` is.
+pub fn size_of(run: &Pool) -> usize {
+    run.slots() << SLOT_SHIFT
+}
+
+/// Frees the block whose header `run` is.
+pub fn free(run: &Pool) {
+    // SAFETY: a large run is never owned, and the caller gives it up.
+    unsafe { arena::release(ptr::from_ref(run).cast(), run.slots()) };
+}
+
+/// Resizes the block whose header `run` is to at least `size` bytes, at most `MAX_RUN`, where it is.
+/// False, and nothing changed, when the slots behind it are not free.
+pub fn resize(run: &Pool, size: usize) -> bool {
+    let wanted = slots_for(size);
+    // SAFETY: the run is the caller's, and it uses at most `size` bytes from now on.
+    let resized = unsafe { arena::resize(ptr::from_ref(run).cast(), run.slots(), wanted) };
+    if resized {
+        run.resize_large(wanted);
+    }
+    resized
+}

@@ -1,0 +1,67 @@
+//! pymalloc: CPython's arena-pool-block allocator as a complete, thread-safe malloc.
+//!
+//! The source is a house. A floor may use only the floors below it:
+//!
+//! ```text
+//!   process       start and end of the process: settings, fork handlers, statistics at exit
+//!   abi           the exported C and C++ names: argument checks, errno, nothing else
+//!   inspect stats what any address is; figures of the whole library
+//!   alloc         allocate, free, resize, aligned, usable size: which layer serves it
+//!   thread        a thread's heap: birth, exit, fork, TLS
+//!   heap          bins and usedpools, remote frees, abandoned pools, the roster of heaps
+//!   large         runs of slots
+//!   pool          headers, blocks, the states of a pool
+//!   arena         slots, usable_arenas, map and unmap, purge
+//!   mapping       blocks that are mappings of their own
+//!   registry fault report conf       a table of addresses; messages; settings
+//!   size_class geometry sync os      the ground: pure tables, sizes, the lock, system calls
+//! ```
+//!
+//! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` finds the pool by
+//! masking the pointer, makes sure that it is ours and the pointer a block, and pushes it to the list that the pool names.
+//!
+//! Nothing here allocates, uses `std`, or panics on a path that a program can reach.
+
+#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(loom, allow(dead_code, reason = "the model covers the protocols, not the whole"))]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("pymalloc needs 64-bit addresses");
+#[cfg(not(target_os = "linux"))]
+compile_error!("pymalloc needs Linux");
+
+mod arena;
+mod conf;
+mod fault;
+mod geometry;
+mod heap;
+mod os;
+mod pool;
+mod registry;
+mod report;
+mod size_class;
+mod sync;
+
+#[cfg(all(feature = "c-abi", not(loom)))]
+mod abi;
+#[cfg(not(loom))]
+mod alloc;
+#[cfg(not(loom))]
+mod global;
+#[cfg(not(loom))]
+mod inspect;
+#[cfg(not(loom))]
+mod large;
+#[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
+mod process;
+#[cfg(not(loom))]
+mod stats;
+#[cfg(not(loom))]
+mod thread;
+
+#[cfg(not(loom))]
+pub use global::{Pymalloc, VERSION, inspect, trim};
+#[cfg(not(loom))]
+pub use inspect::{Info, Kind, State};

@@ -1,0 +1,276 @@
+//! Mappings of their own: blocks too large for an arena.
+//!
+//! A block here is a whole mapping, found by its address in a registry, so that it costs no
+//! header, can be resized by `mremap` without copying, and no stray pointer is mistaken for one.
+//! Freed mappings are kept up to `conf::MAPPING_CACHE` bytes, oldest out first, so that a loop of large
+//! temporaries does not fault its pages anew each time.
+//!
+//! When the system refuses to unmap (`vm.max_map_count`), the pages go back, and the addresses are
+//! kept as *stuck* mappings for later blocks.
+
+use crate::conf;
+use crate::os;
+use crate::registry::{Entry, Registry};
+use crate::sync::Lock;
+use core::ptr::{self, NonNull};
+
+/// The most freed mappings that are kept. Few, since they are searched one by one.
+const CACHED: usize = 16;
+
+/// A kept mapping serves a request only if at most this part of it (1/4) would be left over, so that a small block
+/// does not hold on to a large mapping.
+const SPARE_PART: usize = 4;
+
+const NONE: Entry = Entry {
+    address: 0,
+    size: 0,
+};
+
+struct Mappings {
+    live: Registry,
+    live_bytes: usize,
+    live_count: usize,
+    /// Freed mappings, oldest first.
+    cached: [Entry; CACHED],
+    cached_count: usize,
+    cached_bytes: usize,
+    /// Purged mappings that could not be unmapped.
+    stuck: Registry,
+}
+
+static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
+    live: Registry::empty(),
+    live_bytes: 0,
+    live_count: 0,
+    cached: [NONE; CACHED],
+    cached_count: 0,
+    cached_bytes: 0,
+    stuck: Registry::empty(),
+});
+
+/// A block that was allocated.
+pub struct Mapped {
+    pub address: NonNull<u8>,
+    /// Whether every byte is known to be zero.
+    pub zeroed: bool,
+}
+
+fn fits(entry: &Entry, size: usize, align: usize) -> bool {
+    entry.size >= size
+        && entry.size - size <= entry.size / SPARE_PART
+        && entry.address & (align - 1) == 0
+}
+
+impl Mappings {
+    /// Enters a live block. There is room: the caller reserved it.
+    fn enter(&mut self, entry: Entry) {
+        self.live.insert(entry);
+        self.live_bytes += entry.size;
+        self.live_count += 1;
+    }
+
+    /// Takes a live block out, if `address` is one.
+    fn leave(&mut self, address: usize) -> Option<Entry> {
+        let entry = self.live.remove(address)?;
+        self.live_bytes -= entry.size;
+        self.live_count -= 1;
+        Some(entry)
+    }
+
+    /// Takes kept mapping number `index` out of the cache.
+    fn take_cached(&mut self, index: usize) -> Entry {
+        let entry = self.cached[index];
+        self.cached
+            .copy_within(index + 1..self.cached_count, index);
+        self.cached_count -= 1;
+        self.cached_bytes -= entry.size;
+        entry
+    }
+
+    /// Takes out of the cache what must go so that one more mapping of `size` bytes may stay. `None` when nothing must.
+    fn overflowing(&mut self, size: usize) -> Option<Entry> {
+        let full =
+            self.cached_count == CACHED || self.cached_bytes + size > conf::MAPPING_CACHE.get();
+        (full && self.cached_count > 0).then(|| self.take_cached(0))
+    }
+
+    /// A freed mapping that can serve a request, and whether it is known to be zero.
+    fn reuse(&mut self, size: usize, align: usize) -> Option<(Entry, bool)> {
+        // The newest first: its pages are the likeliest to be in a cache.
+        let found = (0..self.cached_count)
+            .rev()
+            .find(|index| fits(&self.cached[*index], size, align));
+        if let Some(index) = found {
+            return Some((self.take_cached(index), false));
+        }
+        let entry = self
+            .stuck
+            .entries()
+            .find(|entry| fits(entry, size, align))?;
+        self.stuck.remove(entry.address);
+        Some((entry, true))
+    }
+}
+
+/// Gives a freed mapping back to the system.
+fn return_to_system(entry: Entry) {
+    let address = entry.address as *mut u8;
+    // SAFETY: a freed mapping that is in no table.
+    if unsafe { os::try_unmap(address, entry.size) } {
+        return;
+    }
+    // SAFETY: as above.
+    let purged = unsafe { os::purge(address, entry.size) };
+    let mut mappings = MAPPINGS.lock();
+    // Stuck mappings count as zeroed. What can be neither unmapped nor purged nor noted stays
+    // mapped and unused: address space, which the system has refused to take.
+    if purged && mappings.stuck.reserve() {
+        mappings.stuck.insert(entry);
+    }
+}
+
+/// Allocates a block of at least `size` bytes at a multiple of `align`, a power of two.
+pub fn allocate(size: usize, align: usize) -> Option<Mapped> {
+    let size = os::round_to_pages(size)?;
+    let align = align.max(os::page_size());
+    let mut mappings = MAPPINGS.lock();
+    if !mappings.live.reserve() {
+        return None;
+    }
+    let (entry, zeroed) = match mappings.reuse(size, align) {
+        Some(reused) => reused,
+        None => {
+            drop(mappings);
+            let address = os::map_aligned(ptr::null_mut(), size, align)?;
+            mappings = MAPPINGS.lock();
+            let address = address.as_ptr() as usize;
+            if !mappings.live.reserve() {
+                drop(mappings);
+                return_to_system(Entry { address, size });
+                return None;
+            }
+            (Entry { address, size }, true)
+        }
+    };
+    mappings.enter(entry);
+    Some(Mapped {
+        address: NonNull::new(entry.address as *mut u8)?,
+        zeroed,
+    })
+}
+
+/// Frees the block at `address`. False when there is none.
+pub fn free(address: usize) -> bool {
+    let mut mappings = MAPPINGS.lock();
+    let Some(entry) = mappings.leave(address) else {
+        return false;
+    };
+    if entry.size > conf::MAPPING_CACHE.get() {
+        drop(mappings);
+        return_to_system(entry);
+        return true;
+    }
+    // Unmapping takes long, and others must not wait for it: one at a time, the lock released in between.
+    while let Some(oldest) = mappings.overflowing(entry.size) {
+        drop(mappings);
+        return_to_system(oldest);
+        mappings = MAPPINGS.lock();
+    }
+    let place = mappings.cached_count;
+    mappings.cached[place] = entry;
+    mappings.cached_count += 1;
+    mappings.cached_bytes += entry.size;
+    true
+}
+
+/// The size in bytes of the block at `address`. `None` when there is none.
+pub fn size_of(address: usize) -> Option<usize> {
+    MAPPINGS.lock().live.get(address).map(|entry| entry.size)
+}
+
+/// The block around any address.
+pub fn containing(address: usize) -> Option<Entry> {
+    let mappings = MAPPINGS.lock();
+    // The sum cannot overflow: the mapping exists.
+    mappings
+        .live
+        .entries()
+        .find(|entry| entry.address <= address && address < entry.address + entry.size)
+}
+
+/// Resizes the block at `address`, which the caller owns, to at least `size` bytes; its contents
+/// stay, its address may not. `None`, and nothing changed, when the system has no memory.
+pub fn resize(address: usize, size: usize) -> Option<NonNull<u8>> {
+    let size = os::round_to_pages(size)?;
+    let old = {
+        let mut mappings = MAPPINGS.lock();
+        let old = mappings.live.get(address)?;
+        if old.size == size {
+            return NonNull::new(address as *mut u8);
+        }
+        mappings.leave(address)?
+    };
+    // SAFETY: the block is the caller's and in no table while it moves.
+    let moved = unsafe { os::remap(address as *mut u8, old.size, size) };
+    let mut mappings = MAPPINGS.lock();
+    // Another block may have taken the place that `leave` freed, and there may be no memory for more places. Then this
+    // goes into the spare half of the table: at most one block a thread is on the move.
+    let _ = mappings.live.reserve();
+    mappings.enter(match moved {
+        Some(moved) => Entry {
+            address: moved.as_ptr() as usize,
+            size,
+        },
+        None => old,
+    });
+    moved
+}
+
+/// Unmaps every freed mapping. True when there was one.
+pub fn trim() -> bool {
+    let mut returned = false;
+    loop {
+        let mut mappings = MAPPINGS.lock();
+        if mappings.cached_count == 0 {
+            return returned;
+        }
+        let oldest = mappings.take_cached(0);
+        drop(mappings);
+        return_to_system(oldest);
+        returned = true;
+    }
+}
+
+/// Figures about mappings.
+pub struct Counts {
+    /// Blocks.
+    pub live: usize,
+    /// Bytes of the blocks.
+    pub live_bytes: usize,
+    /// Bytes of the freed mappings that are kept.
+    pub cached_bytes: usize,
+}
+
+/// Counts the mappings.
+pub fn counts() -> Counts {
+    let mappings = MAPPINGS.lock();
+    Counts {
+        live: mappings.live_count,
+        live_bytes: mappings.live_bytes,
+        cached_bytes: mappings.cached_bytes,
+    }
+}
+
+/// Holds the mappings still across `fork`.
+pub fn hold_for_fork() {
+    MAPPINGS.hold_for_fork();
+}
+
+/// Ends `hold_for_fork`.
+///
+/// # Safety
+/// Only in the thread that called it, in the parent and in the child.
+pub unsafe fn release_after_fork() {
+    // SAFETY: passed on from the caller.
+    unsafe { MAPPINGS.release_after_fork() }
+}

@@ -1,0 +1,623 @@
+//! Pools: a run of slots cut into blocks of one size class; the header, its blocks, its states.
+//!
+//! What it owns: the header of every slot that starts a run, and the first two words of every free block.
+//!
+//! ```text
+//!            taken          chosen               list empty
+//!   Vacant ---------> Used ----------> Current ---------------> Full
+//!     ^               | ^ ^ <------------ |                      |
+//!     | last block    | | |  another has                         |
+//!     | freed         | | |  free blocks                         |
+//!     +---------------+ | +--------------------------------------+
+//!     |                 |    whoever frees into it first claims it
+//!     |   thread ends   v
+//!     +---------- Abandoned: claimed by a free, or by a heap in need
+//! ```
+//!
+//! A pool is *owned* by one heap, or by nobody: full and abandoned pools are up to whoever frees into
+//! them first (the idea is mimalloc 3's). So a thread that only frees what another allocated
+//! pays one compare-and-swap a pool, not one a block, and memory of a sleeping thread goes to those who free it.
+//!
+//! What must hold:
+//! - Everything but `remote` is changed by the owner alone, links and `state` under the lock of the list
+//!   the pool is in. What others read meanwhile is atomic, and they treat it as a hint.
+//! - A free block, on whatever list, carries the mark of free blocks in its second word; an
+//!   allocated one does not (`allocate` wipes it), unless the program stores it there itself.
+//! - Blocks at or past `cut` are untouched: no byte of them was written since they were mapped or last purged.
+//! - `countdown` of a used pool is its number of blocks in use, remote frees that were not collected
+//!   included. Of a current pool it means nothing: `allocate` does not count. When a
+//!   pool stops being current its list is empty, so that all cut blocks are in use.
+
+pub mod remote;
+
+use crate::arena;
+use crate::geometry::HEADER_SIZE;
+use crate::os;
+use crate::size_class::{self, SizeClass};
+use crate::sync::{AtomicPtr, Ordering};
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
+use remote::RemoteFrees;
+
+/// Stands for a heap on this floor, which only compares owners.
+pub struct Owner(());
+
+/// A free block: its first two words.
+#[repr(C)]
+pub struct Block {
+    next: atomic::AtomicPtr<Block>,
+    /// `arena::mark_of_free` while the block is free.
+    mark: AtomicUsize,
+}
+
+impl Block {
+    /// Whether the block carries the mark of free blocks.
+    #[inline(always)]
+    pub fn is_marked_free(&self) -> bool {
+        // Relaxed: the mark is read by whoever is about to free the block, so nobody else may write it.
+        self.mark.load(Ordering::Relaxed) == arena::mark_of_free()
+    }
+
+    #[inline(always)]
+    fn next(&self) -> *const Block {
+        // Relaxed here and below: the list that the block is on orders its accesses.
+        self.next.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn become_free(&self, next: *const Block) {
+        self.next.store(next.cast_mut(), Ordering::Relaxed);
+        self.mark.store(arena::mark_of_free(), Ordering::Relaxed);
+    }
+
+    /// Wipes the mark.
+    #[inline(always)]
+    fn become_allocated(&self) {
+        self.mark.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Free blocks, newest first, and a count of frees into the list. Only the owner of the pool
+/// or heap changes it.
+#[repr(C)]
+pub struct FreeList {
+    head: atomic::AtomicPtr<Block>,
+    /// Goes down by one with every free; at zero the owner has something to do.
+    countdown: AtomicU32,
+}
+
+/// What a current pool's countdown starts from: so far from zero that it is met only by 2^31 frees without
+/// the list running empty once, and then starts again.
+const NEVER: u32 = 1 << 31;
+
+impl FreeList {
+    #[allow(clippy::new_without_default, reason = "only ever made in constants")]
+    pub const fn new() -> Self {
+        FreeList {
+            head: atomic::AtomicPtr::new(ptr::null_mut()),
+            countdown: AtomicU32::new(NEVER),
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.head().is_null()
+    }
+
+    #[inline(always)]
+    fn head(&self) -> *const Block {
+        // Relaxed: only the owner writes, and it reads its own writes.
+        self.head.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn set_head(&self, head: *const Block) {
+        // Release: a child that was forked in between must find a whole list, so that the block's own words
+        // must be written before. On x86-64 it costs nothing.
+        self.head.store(head.cast_mut(), Ordering::Release);
+    }
+
+    /// The number of blocks on the list.
+    pub fn len(&self) -> u32 {
+        self.blocks().count() as u32
+    }
+
+    fn countdown(&self) -> u32 {
+        self.countdown.load(Ordering::Relaxed)
+    }
+
+    fn set_countdown(&self, countdown: u32) {
+        // Relaxed: others read it as a hint, or when all blocks in use were freed remotely and so
+        // nobody writes it.
+        self.countdown.store(countdown, Ordering::Relaxed);
+    }
+
+    /// Takes the newest block. Null when there is none.
+    #[inline(always)]
+    pub fn pop(&self) -> *mut u8 {
+        let head = self.head();
+        // SAFETY: a block on the list is free and belongs to the list alone.
+        if let Some(block) = unsafe { head.as_ref() } {
+            self.set_head(block.next());
+            block.become_allocated();
+        }
+        head.cast_mut().cast()
+    }
+
+    /// Puts a block in front. True when the countdown has reached zero.
+    #[inline(always)]
+    fn push(&self, block: &Block) -> bool {
+        block.become_free(self.head());
+        self.set_head(block);
+        let left = self.countdown().wrapping_sub(1);
+        self.set_countdown(left);
+        left == 0
+    }
+
+    /// The blocks on the list.
+    fn blocks(&self) -> impl Iterator<Item = *const Block> {
+        let mut next = self.head();
+        core::iter::from_fn(move || {
+            let block = next;
+            // SAFETY: a block on the list is free, and the caller keeps the list as it is.
+            next = unsafe { block.as_ref() }?.next();
+            Some(block)
+        })
+    }
+}
+
+/// The state of a pool; the picture at the top of this file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// No pool here. What a zeroed header says.
+    Vacant = 0,
+    /// Owned, and the heap allocates from it: its free blocks are in the heap's bin.
+    Current = 1,
+    /// Owned and in the heap's usedpools: it has a free block, an untouched one, or remote frees.
+    Used = 2,
+    /// Not owned: all cut blocks were in use when its heap gave it up, and none was untouched.
+    Full = 3,
+    /// Not owned, but in the list of abandoned pools: its thread has ended.
+    Abandoned = 4,
+}
+
+/// The header of a run of slots that starts here.
+#[repr(C, align(64))]
+pub struct Pool {
+    owner: AtomicPtr<Owner>,
+    /// Where the owner's frees go: `local`, or the heap's bin while the pool is current.
+    list: Cell<*const FreeList>,
+    local: FreeList,
+    next: Cell<*const Pool>,
+    previous: Cell<*const Pool>,
+    /// Bytes from the start that are cut into blocks: the high-water mark.
+    cut: AtomicU32,
+    reciprocal: AtomicU32,
+    pub remote: RemoteFrees,
+    /// 0 for a large run, which is no pool.
+    class: AtomicU8,
+    state: AtomicU8,
+    /// Slots of the run.
+    slots: AtomicU8,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Pool>() == HEADER_SIZE);
+
+/// Why an address is not that of an allocated block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotAllocated {
+    /// Inside a block, but not its start.
+    Interior,
+    /// In the part of the pool that was never handed out, or behind its last block.
+    Untouched,
+}
+
+impl Pool {
+    /// The header at an address that `arena` gave.
+    ///
+    /// # Safety
+    /// It must be the header of a slot, and its arena must stay mapped while the reference is used.
+    #[inline(always)]
+    pub unsafe fn at<'a>(header: *const u8) -> &'a Pool {
+        // SAFETY: a header is aligned, initialised at least by zeroes, and shared by its atomics and cells.
+        unsafe { &*header.cast() }
+    }
+
+    fn header(&self) -> *const u8 {
+        ptr::from_ref(self).cast()
+    }
+
+    /// The first byte of the run.
+    #[inline(always)]
+    pub fn start(&self) -> usize {
+        arena::slot_start(self.header())
+    }
+
+    #[inline(always)]
+    pub fn is_owned_by(&self, heap: *const Owner) -> bool {
+        // Relaxed: only a heap itself writes its own address here, so that the answer "mine" is
+        // never stale, and any other answer leads to a slow path that looks again.
+        ptr::eq(self.owner.load(Ordering::Relaxed), heap)
+    }
+
+    /// Whose pool it is; null for nobody's.
+    pub fn owner(&self) -> *const Owner {
+        // Relaxed: a hint, unless the owner's lock is held.
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// The size class, 0 for a large run.
+    #[inline(always)]
+    pub fn class(&self) -> usize {
+        // Relaxed, here and for what follows: written before the run's first block was handed out.
+        self.class.load(Ordering::Relaxed) as usize
+    }
+
+    #[inline]
+    fn size_class(&self) -> &'static SizeClass {
+        &size_class::TABLE[self.class()]
+    }
+
+    /// Bytes of a block.
+    #[inline]
+    pub fn block_size(&self) -> usize {
+        self.size_class().block_size as usize
+    }
+
+    /// Slots of the run.
+    #[inline]
+    pub fn slots(&self) -> usize {
+        self.slots.load(Ordering::Relaxed) as usize
+    }
+
+    pub fn state(&self) -> State {
+        // Relaxed: a hint, unless the lock of the pool's list is held.
+        match self.state.load(Ordering::Relaxed) {
+            1 => State::Current,
+            2 => State::Used,
+            3 => State::Full,
+            4 => State::Abandoned,
+            _ => State::Vacant,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        // Relaxed: see `state`.
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    fn cut(&self) -> u32 {
+        // Relaxed: only the owner writes. Others ask about blocks they hold, which were cut before they got them.
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Blocks that are cut.
+    pub fn cut_blocks(&self) -> u32 {
+        size_class::block_index(self.cut(), self.reciprocal.load(Ordering::Relaxed))
+    }
+
+    /// Whether a block that can have been handed out starts at `offset` from the pool's start.
+    #[inline(always)]
+    pub fn is_block_start(&self, offset: u32) -> bool {
+        let reciprocal = self.reciprocal.load(Ordering::Relaxed);
+        offset < self.cut() && size_class::is_block_start(offset, reciprocal)
+    }
+
+    /// The block that starts at `address`, which must lie in this pool.
+    #[inline]
+    pub fn block_at(&self, address: usize) -> Result<&Block, NotAllocated> {
+        let offset = (address - self.start()) as u32;
+        if offset >= self.cut() {
+            return Err(NotAllocated::Untouched);
+        }
+        if !size_class::is_block_start(offset, self.reciprocal.load(Ordering::Relaxed)) {
+            return Err(NotAllocated::Interior);
+        }
+        // SAFETY: a cut block of a live pool is mapped, aligned to 16 and at least 16 bytes long.
+        Ok(unsafe { &*(address as *const Block) })
+    }
+
+    /// The index and the start of the block around `address`, which must lie in this pool. `None` behind the last.
+    pub fn block_around(&self, address: usize) -> Option<(u32, usize)> {
+        let offset = (address - self.start()) as u32;
+        let index = size_class::block_index(offset, self.reciprocal.load(Ordering::Relaxed));
+        (index < self.size_class().blocks)
+            .then(|| (index, self.start() + index as usize * self.block_size()))
+    }
+
+    /// Blocks in use, as far as can be told from outside: of a current pool all that are cut.
+    pub fn blocks_in_use(&self) -> u32 {
+        match self.state() {
+            State::Used | State::Abandoned => self.local.countdown().min(self.cut_blocks()),
+            _ => self.cut_blocks(),
+        }
+    }
+
+    /// vacant -> used, with no block cut yet and on no list. The run was just taken for `class`.
+    pub fn become_used_first(&self, class: usize, owner: *const Owner) {
+        debug_assert!(self.state() == State::Vacant && self.owner().is_null());
+        let entry = &size_class::TABLE[class];
+        // Relaxed, all of them: nobody else looks before a block is handed over.
+        self.class.store(class as u8, Ordering::Relaxed);
+        self.slots.store(entry.slots as u8, Ordering::Relaxed);
+        self.reciprocal.store(entry.reciprocal, Ordering::Relaxed);
+        self.cut.store(0, Ordering::Relaxed);
+        self.remote.start_owned();
+        self.local.set_head(ptr::null());
+        self.local.set_countdown(0);
+        self.list.set(&self.local);
+        self.set_state(State::Used);
+        self.own(owner);
+    }
+
+    /// used -> current: its free blocks move to the bin.
+    pub fn become_current(&self, bin: &FreeList) {
+        debug_assert!(self.state() == State::Used && bin.is_empty());
+        bin.set_countdown(NEVER);
+        bin.set_head(self.local.head());
+        self.local.set_head(ptr::null());
+        self.list.set(bin);
+        self.set_state(State::Current);
+    }
+
+    /// current -> used. What is left in the bin comes along.
+    pub fn become_used(&self, bin: &FreeList) {
+        debug_assert!(self.state() == State::Current);
+        self.local.set_head(bin.head());
+        bin.set_head(ptr::null());
+        self.local.set_countdown(self.cut_blocks() - self.local.len());
+        self.list.set(&self.local);
+        self.set_state(State::Used);
+    }
+
+    /// full or abandoned, and just claimed -> used.
+    pub fn become_used_by(&self, owner: *const Owner) {
+        debug_assert!(matches!(self.state(), State::Full | State::Abandoned));
+        self.list.set(&self.local);
+        self.set_state(State::Used);
+        self.own(owner);
+    }
+
+    /// current -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even to look at.
+    pub fn try_become_full(&self) -> bool {
+        debug_assert!(self.state() == State::Current && !self.has_untouched());
+        let owner = self.owner();
+        self.local.set_head(ptr::null());
+        self.local.set_countdown(self.cut_blocks());
+        self.set_state(State::Full);
+        self.own(ptr::null());
+        if self.remote.give_up() {
+            return true;
+        }
+        self.set_state(State::Current);
+        self.own(owner);
+        false
+    }
+
+    /// used -> abandoned; it is still the caller's until `leave`.
+    pub fn become_abandoned(&self) {
+        debug_assert!(self.state() == State::Used);
+        self.set_state(State::Abandoned);
+        self.own(ptr::null());
+    }
+
+    /// Gives an abandoned pool up, so that whoever needs it can claim it. False when its last blocks were
+    /// freed remotely meanwhile: it is empty and still the caller's.
+    pub fn leave(&self) -> bool {
+        debug_assert!(self.state() == State::Abandoned);
+        while !self.remote.give_up() {
+            self.collect_into_local();
+            if self.local.countdown() == 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// used or abandoned, and empty -> vacant. The caller then releases the slots.
+    pub fn become_vacant(&self) {
+        debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
+        self.set_state(State::Vacant);
+        self.own(ptr::null());
+    }
+
+    fn own(&self, owner: *const Owner) {
+        // Relaxed: see `is_owned_by`. The remote word orders everything else.
+        self.owner.store(owner.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Frees a block of the caller's own pool. True when the pool may have become empty.
+    #[inline(always)]
+    pub fn push(&self, block: &Block) -> bool {
+        debug_assert!(!self.owner().is_null() || self.state() == State::Abandoned);
+        // SAFETY: `list` is null only until the pool is first owned, and otherwise leads to this header or to the
+        // bin of its owner, which both outlive the block.
+        unsafe { &*self.list.get() }.push(block)
+    }
+
+    /// After `push` said so: whether all blocks are free. The caller owns the pool.
+    pub fn is_empty_after_push(&self) -> bool {
+        if self.state() == State::Current {
+            // SAFETY: as in `push`.
+            unsafe { &*self.list.get() }.set_countdown(NEVER);
+            return false;
+        }
+        self.local.countdown() == 0
+    }
+
+    /// Whether blocks are left that were never cut.
+    pub fn has_untouched(&self) -> bool {
+        self.cut_blocks() < self.size_class().blocks
+    }
+
+    /// Whether an owned pool that is not current could serve an allocation at once without touching new memory.
+    pub fn has_free_blocks(&self) -> bool {
+        !self.local.is_empty() || self.remote.count() > 0
+    }
+
+    /// Cuts the next page's worth of blocks of a current pool into the bin, lowest first. One page at a time, so that
+    /// no memory is touched long before it is used.
+    pub fn cut_more(&self, bin: &FreeList) {
+        debug_assert!(self.state() == State::Current && self.has_untouched() && bin.is_empty());
+        let size = self.block_size();
+        let cut = self.cut() as usize;
+        let page = os::page_size();
+        let end_of_pool = self.size_class().blocks as usize * size;
+        // As many as end within the page in which the next block ends; the last page of a pool may be cut short.
+        let fitting = ((cut + size).next_multiple_of(page) - cut) / size;
+        let end = (cut + fitting * size).min(end_of_pool);
+        let mut next: *const Block = ptr::null();
+        let mut offset = end;
+        while offset > cut {
+            offset -= size;
+            // SAFETY: an untouched block inside the pool, which nobody else can have.
+            let block = unsafe { &*((self.start() + offset) as *const Block) };
+            block.become_free(next);
+            next = block;
+        }
+        // Relaxed: see `cut`.
+        self.cut.store(end as u32, Ordering::Relaxed);
+        bin.set_head(next);
+    }
+
+    /// Moves the remote frees of a current pool into its empty bin. False when there are none.
+    pub fn collect_into_bin(&self, bin: &FreeList) -> bool {
+        debug_assert!(self.state() == State::Current && bin.is_empty());
+        let collected = self.remote.collect(self.start());
+        bin.set_head(collected.head);
+        collected.count > 0
+    }
+
+    /// Moves the remote frees of an owned pool that is not current to its own list.
+    pub fn collect_into_local(&self) {
+        debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
+        let collected = self.remote.collect(self.start());
+        // SAFETY: collected blocks are free and the caller's.
+        let Some(mut last) = (unsafe { collected.head.as_ref() }) else {
+            return;
+        };
+        // SAFETY: as above.
+        while let Some(next) = unsafe { last.next().as_ref() } {
+            last = next;
+        }
+        last.next
+            .store(self.local.head().cast_mut(), Ordering::Relaxed);
+        self.local.set_head(collected.head);
+        debug_assert!(self.local.countdown() >= collected.count);
+        self.local
+            .set_countdown(self.local.countdown() - collected.count);
+    }
+
+    /// Blocks in use by the count of a used pool, remote frees included.
+    pub fn countdown(&self) -> u32 {
+        self.local.countdown()
+    }
+
+    /// Counts the blocks in use anew: a thread that a fork left behind may have been between the two halves of a free.
+    pub fn recount(&self) {
+        debug_assert!(self.state() == State::Used);
+        self.local.set_countdown(self.cut_blocks() - self.local.len());
+    }
+
+    /// Whether a block that carries the mark really is on one of the pool's lists. The caller owns the pool.
+    pub fn is_on_a_list(&self, block: &Block) -> bool {
+        // SAFETY: as in `push`.
+        let list = unsafe { &*self.list.get() };
+        list.blocks().any(|free| ptr::eq(free, block))
+            || self
+                .remote
+                .peek(self.start())
+                .blocks()
+                .any(|free| ptr::eq(free, block))
+    }
+
+    /// Makes the header of a run that was just taken that of a large run. It is never owned.
+    pub fn become_large(&self, slots: usize) {
+        debug_assert!(self.state() == State::Vacant && self.owner().is_null());
+        // Relaxed: see `class`.
+        self.class.store(0, Ordering::Relaxed);
+        self.resize_large(slots);
+    }
+
+    /// Notes the new length of a large run.
+    pub fn resize_large(&self, slots: usize) {
+        // Relaxed: see `class`.
+        self.slots.store(slots as u8, Ordering::Relaxed);
+    }
+}
+
+/// A doubly linked list of pools, guarded by the lock of whoever has it.
+pub struct PoolList {
+    first: Cell<*const Pool>,
+    last: Cell<*const Pool>,
+}
+
+// SAFETY: the list and the links of its pools are guarded by the lock that the list is behind.
+unsafe impl Send for PoolList {}
+
+impl PoolList {
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        PoolList {
+            first: Cell::new(ptr::null()),
+            last: Cell::new(ptr::null()),
+        }
+    }
+
+    /// The first pool.
+    pub fn first(&self) -> Option<&Pool> {
+        // SAFETY: pools on a list are live.
+        unsafe { self.first.get().as_ref() }
+    }
+
+    /// The pools, from the first on. The one that was given out may be removed meanwhile.
+    pub fn iter(&self) -> impl Iterator<Item = &Pool> {
+        let mut next = self.first.get();
+        core::iter::from_fn(move || {
+            // SAFETY: as above.
+            let pool = unsafe { next.as_ref() }?;
+            next = pool.next.get();
+            Some(pool)
+        })
+    }
+
+    pub fn push_front(&self, pool: &Pool) {
+        pool.previous.set(ptr::null());
+        pool.next.set(self.first.get());
+        match self.first() {
+            Some(first) => first.previous.set(pool),
+            None => self.last.set(pool),
+        }
+        self.first.set(pool);
+    }
+
+    pub fn push_back(&self, pool: &Pool) {
+        pool.next.set(ptr::null());
+        pool.previous.set(self.last.get());
+        // SAFETY: pools on a list are live.
+        match unsafe { self.last.get().as_ref() } {
+            Some(last) => last.next.set(pool),
+            None => self.first.set(pool),
+        }
+        self.last.set(pool);
+    }
+
+    /// Takes a pool of this list out of it.
+    pub fn remove(&self, pool: &Pool) {
+        let (next, previous) = (pool.next.get(), pool.previous.get());
+        // SAFETY: pools on a list are live.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => previous.next.set(next),
+            None => self.first.set(next),
+        }
+        // SAFETY: as above.
+        match unsafe { next.as_ref() } {
+            Some(next) => next.previous.set(previous),
+            None => self.last.set(previous),
+        }
+    }
+}

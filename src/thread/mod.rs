@@ -1,0 +1,124 @@
+//! A thread's heap: birth, exit, fork.
+//!
+//! What it owns: the thread-local pointer to the heap (`slot`), the pthread key whose destructor tells that a thread
+//! ends, and the fork handlers.
+//!
+//! The pointer of a thread that has no heap yet leads to a *sentinel*: a heap with empty bins, which owns no
+//! pool. So the fast paths need no test for first use. A thread that has ended (its key's destructor has run) gets
+//! another sentinel: it frees without a heap from then on, and when it still allocates, a
+//! heap is borrowed for the one call.
+
+mod slot;
+
+use crate::heap::{Heap, roster};
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// The heap of threads that have none yet.
+static NOT_YET: Heap = Heap::new();
+/// The heap of threads that have none any more.
+static NO_MORE: Heap = Heap::new();
+
+/// The calling thread's heap, or a sentinel.
+#[inline(always)]
+pub fn current() -> &'static Heap {
+    // SAFETY: the slot holds a sentinel or a heap, and neither is ever unmapped.
+    unsafe { &*slot::get() }
+}
+
+/// The calling thread's heap, if it has one.
+pub fn own() -> Option<&'static Heap> {
+    let heap = current();
+    (!ptr::eq(heap, &NOT_YET) && !ptr::eq(heap, &NO_MORE)).then_some(heap)
+}
+
+/// The calling thread's heap, which is made if this is its first use. `None` when the system has no memory,
+/// and for a thread that has ended.
+pub fn own_or_birth() -> Option<&'static Heap> {
+    own().or_else(|| ptr::eq(current(), &NOT_YET).then(birth).flatten())
+}
+
+/// Runs `work` with a heap: the thread's own, or a borrowed one. `None` when the system has no memory for one.
+#[cold]
+pub fn with_heap<R>(work: impl FnOnce(&Heap) -> R) -> Option<R> {
+    if let Some(heap) = own_or_birth() {
+        return Some(work(heap));
+    }
+    if !ptr::eq(current(), &NO_MORE) {
+        return None;
+    }
+    let heap = roster::take()?;
+    let result = work(heap);
+    roster::give_back(heap);
+    Some(result)
+}
+
+/// The calling thread gets a heap.
+fn birth() -> Option<&'static Heap> {
+    let heap = roster::take()?;
+    slot::set(heap);
+    // From here on the thread can allocate, which the C library does in the call below when the key is not
+    // one of the first 32.
+    // SAFETY: the key exists; the value is only ever given to `exit`.
+    unsafe { libc::pthread_setspecific(exit_key(), ptr::from_ref(heap).cast()) };
+    Some(heap)
+}
+
+/// The key whose destructor is `exit`. Made on first use, which can come before the library's own initialisation.
+fn exit_key() -> libc::pthread_key_t {
+    /// The key plus one; 0 until it is made.
+    static KEY: AtomicU32 = AtomicU32::new(0);
+    // Acquire and release: a key is used by other threads once it is seen here.
+    match KEY.load(Ordering::Acquire) {
+        0 => {
+            let mut key = 0;
+            // SAFETY: `key` is a valid place. Without a key, if the process has used them all, threads
+            // end without giving their heap back, which loses memory and nothing else.
+            unsafe { libc::pthread_key_create(&mut key, Some(exit)) };
+            match KEY.compare_exchange(0, key + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => key,
+                Err(other) => {
+                    // SAFETY: just made, and never set.
+                    unsafe { libc::pthread_key_delete(key) };
+                    other - 1
+                }
+            }
+        }
+        known => known - 1,
+    }
+}
+
+/// The thread ends: its heap goes back to the roster. Other keys' destructors, and the C library, may free and
+/// allocate after this.
+unsafe extern "C" fn exit(heap: *mut c_void) {
+    slot::set(&NO_MORE);
+    // SAFETY: the value was set by `birth`, and heaps are never unmapped.
+    roster::give_back(unsafe { &*heap.cast::<Heap>() });
+}
+
+/// Registers the fork handlers, once. Called before any second thread can exist.
+pub fn handle_forks() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: only the first call goes on, whichever it is.
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handlers stay mapped: the library is never unmapped.
+        unsafe {
+            libc::pthread_atfork(Some(before_fork), Some(after_in_parent), Some(after_in_child));
+        }
+    }
+}
+
+unsafe extern "C" fn before_fork() {
+    roster::hold_for_fork();
+}
+
+unsafe extern "C" fn after_in_parent() {
+    // SAFETY: the C library calls this in the thread that `before_fork` ran in.
+    unsafe { roster::release_after_fork(own(), false) };
+}
+
+unsafe extern "C" fn after_in_child() {
+    // SAFETY: as above.
+    unsafe { roster::release_after_fork(own(), true) };
+}

@@ -1,0 +1,685 @@
+//! Runs the C and C++ programs of `c_tests/` against the built library: linked with it, with it preloaded, and some with the
+//! static library.
+//!
+//! Owns: compiling those programs, and what their runner alone can judge: how a program was ended, what came out on stderr, what
+//! a setting changed. What must hold: each program makes sure by itself that pymalloc is its malloc; a program ends with
+//! status 0 or says on stderr why not; none runs longer than its limit.
+
+mod common;
+
+use common::{Outcome, SMALL_ARENAS, SONAME, library, repository, run, static_library};
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+/// How a program comes to the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Way {
+    /// Linked with the shared library.
+    Linked,
+    /// Not linked with it; `LD_PRELOAD` brings it in.
+    Preloaded,
+    /// Linked with the static library.
+    Static,
+    /// Not at all: the program loads it by itself.
+    Alone,
+}
+
+/// Where the programs are compiled to. The geometries may share a target directory.
+fn output_directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let geometry = if SMALL_ARENAS { "small" } else { "default" };
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("c_tests")
+            .join(geometry);
+        fs::create_dir_all(&directory).expect("the target directory can be written");
+        directory
+    })
+}
+
+/// A directory with the library under the names that the linker and the loader look for.
+fn link_directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let directory = output_directory().join("lib");
+        fs::create_dir_all(&directory).expect("the target directory can be written");
+        for name in ["libpymalloc.so", SONAME] {
+            let link = directory.join(name);
+            // Of an earlier run, and perhaps to another library.
+            let _ = fs::remove_file(&link);
+            symlink(library(), &link).expect("a link can be made");
+        }
+        directory
+    })
+}
+
+/// The compiler with the warnings as errors. `cc` is made for build scripts, which are told the target.
+fn compiler(source: &str) -> Command {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let cplusplus = source.ends_with(".cpp");
+    let mut build = cc::Build::new();
+    build
+        .target(&target)
+        .host(&target)
+        .opt_level(2)
+        .debug(true)
+        .cpp(cplusplus)
+        .std(if cplusplus { "c++17" } else { "gnu11" })
+        .warnings(true)
+        .extra_warnings(true)
+        .warnings_into_errors(true)
+        .cargo_metadata(false)
+        .include(repository().join("include"))
+        .flag("-pthread");
+    // What the compiler takes for granted of these is what the tests are to find out.
+    for name in [
+        "malloc",
+        "calloc",
+        "realloc",
+        "free",
+        "aligned_alloc",
+        "posix_memalign",
+    ] {
+        build.flag(format!("-fno-builtin-{name}"));
+    }
+    let mut command = build
+        .try_get_compiler()
+        .expect("there is a C compiler")
+        .to_command();
+    command.arg(repository().join("c_tests").join(source));
+    command
+}
+
+fn must_compile(mut command: Command, output: &Path) {
+    // To another name first, so that a second test run in the same directory never meets half a program.
+    let unfinished = output.with_extension(std::process::id().to_string());
+    let result = command
+        .arg("-o")
+        .arg(&unfinished)
+        .output()
+        .expect("the compiler can be run");
+    assert!(
+        result.status.success(),
+        "{command:?} fails:\n{}",
+        String::from_utf8_lossy(&result.stderr)
+    );
+    fs::rename(&unfinished, output).expect("the program can be renamed");
+}
+
+/// Compiles a program for one way, once a run.
+fn compile(source: &'static str, way: Way) -> PathBuf {
+    type Cell = &'static OnceLock<PathBuf>;
+    static COMPILED: Mutex<Option<HashMap<(&str, Way), Cell>>> = Mutex::new(None);
+    // The lock is not held while a program compiles: two tests may compile two programs.
+    let cell: Cell = {
+        let mut compiled = COMPILED.lock().expect("no test panics with the lock");
+        compiled
+            .get_or_insert_with(HashMap::new)
+            .entry((source, way))
+            .or_insert_with(|| Box::leak(Box::default()))
+    };
+    cell.get_or_init(|| {
+        let (stem, _) = source.rsplit_once('.').expect("a source has an extension");
+        let mut command = compiler(source);
+        match way {
+            Way::Linked => {
+                command
+                    .arg("-L")
+                    .arg(link_directory())
+                    .arg("-lpymalloc")
+                    .arg(format!("-Wl,-rpath,{}", link_directory().display()));
+            }
+            Way::Static => {
+                // `find` in check.h looks names up at run time: the program must export what it has linked in.
+                command
+                    .arg(static_library())
+                    .args(["-rdynamic", "-Wl,-u,pymalloc_inspect"]);
+            }
+            Way::Preloaded | Way::Alone => {}
+        }
+        command.arg("-ldl");
+        let output = output_directory().join(format!("{stem}-{way:?}").to_lowercase());
+        must_compile(command, &output);
+        output
+    })
+    .clone()
+}
+
+/// The command that runs a program, with no settings but its own.
+fn command(source: &'static str, way: Way, arguments: &[&str]) -> Command {
+    let mut command = match way {
+        Way::Preloaded => common::preloaded(compile(source, way)),
+        _ => Command::new(compile(source, way)),
+    };
+    command.args(arguments).env_remove("PYMALLOC_CONF");
+    command
+}
+
+fn expect_success(source: &'static str, way: Way, arguments: &[&str], seconds: u64) -> Outcome {
+    let outcome = run(
+        &mut command(source, way, arguments),
+        Duration::from_secs(seconds),
+    );
+    outcome.expect_success(&format!("{source} {arguments:?}, {way:?}"));
+    // The figures that some programs print, for `--nocapture`.
+    print!("{}", outcome.stdout);
+    outcome
+}
+
+/// A module a program, with a test a way. The number is the limit in seconds: many times what the
+/// program takes, for machines that are slow or busy.
+macro_rules! programs {
+    ($($name:ident: $source:literal, $arguments:expr, $seconds:literal, [$($test:ident: $way:ident),*];)*) => {$(
+        mod $name {
+            use super::*;
+            $(
+                #[test]
+                fn $test() {
+                    expect_success($source, Way::$way, &$arguments, $seconds);
+                }
+            )*
+        }
+    )*};
+}
+
+programs! {
+    standards: "standards.c", [], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    inspect: "inspect.c", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    own_names: "api.c", [], 60, [linked: Linked, with_static_library: Static];
+    stress_seed_1: "stress.c", ["1"], 120, [linked: Linked];
+    stress_seed_2: "stress.c", ["2"], 120, [preloaded: Preloaded];
+    stress_seed_3: "stress.c", ["3", "30000"], 120, [with_static_library: Static];
+    fork_threads: "fork_threads.c", [], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    short_threads: "short_threads.c", [], 120, [linked: Linked, preloaded: Preloaded];
+    producer_and_consumer: "producer_consumer.c", ["pair"], 120, [linked: Linked, preloaded: Preloaded];
+    sleeping_owner: "producer_consumer.c", ["sleeper"], 60, [linked: Linked, preloaded: Preloaded];
+    exhaustion: "exhaustion.c", [], 120, [linked: Linked, preloaded: Preloaded];
+    destructors_of_keys: "late_free.c", ["keys"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    realloc_growth: "realloc_growth.c", [], 60, [linked: Linked, preloaded: Preloaded];
+    arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
+    cpp_features: "cpp_features.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+}
+
+/// Programs whose output says that their last steps were taken, in this order and no other.
+mod ends {
+    use super::*;
+
+    fn expect_lines(outcome: &Outcome, lines: &[&str]) {
+        let found: Vec<&str> = outcome.stdout.lines().collect();
+        assert_eq!(found, lines, "{}", outcome.describe());
+    }
+
+    fn exit_handlers(way: Way) {
+        let outcome = expect_success("late_free.c", way, &["atexit"], 60);
+        expect_lines(
+            &outcome,
+            &[
+                "first exit handler ran",
+                "second exit handler ran",
+                "destructor of the program ran",
+            ],
+        );
+    }
+
+    #[test]
+    fn exit_handlers_linked() {
+        exit_handlers(Way::Linked);
+    }
+
+    #[test]
+    fn exit_handlers_preloaded() {
+        exit_handlers(Way::Preloaded);
+    }
+
+    #[test]
+    fn exit_handlers_with_static_library() {
+        exit_handlers(Way::Static);
+    }
+
+    /// The library that late_free.c loads and unloads.
+    fn guest_library() -> &'static Path {
+        static GUEST: OnceLock<PathBuf> = OnceLock::new();
+        GUEST.get_or_init(|| {
+            let output = output_directory().join("late_free_library.so");
+            let mut command = compiler("late_free_library.c");
+            command.args(["-shared", "-fPIC"]);
+            must_compile(command, &output);
+            output
+        })
+    }
+
+    fn library_destructors(way: Way) {
+        let path = guest_library().to_str().expect("the path is UTF-8");
+        let outcome = expect_success("late_free.c", way, &["library", path], 60);
+        let (begun, ended) = (
+            "constructor of the library ran",
+            "destructor of the library ran",
+        );
+        let mut lines: Vec<&str> = outcome.stdout.lines().collect();
+        // Which of the two comes first at the end of the process is the loader's choice.
+        lines.retain(|line| *line != "destructor of the program ran");
+        assert_eq!(
+            lines,
+            [begun, ended, begun, ended, begun, ended],
+            "{}",
+            outcome.describe()
+        );
+    }
+
+    #[test]
+    fn library_destructors_linked() {
+        library_destructors(Way::Linked);
+    }
+
+    #[test]
+    fn library_destructors_preloaded() {
+        library_destructors(Way::Preloaded);
+    }
+
+    fn destructors_of_cpp(way: Way) {
+        let outcome = expect_success("late_free_cpp.cpp", way, &[], 120);
+        expect_lines(&outcome, &["static destructor ran"]);
+    }
+
+    #[test]
+    fn destructors_of_cpp_linked() {
+        destructors_of_cpp(Way::Linked);
+    }
+
+    #[test]
+    fn destructors_of_cpp_preloaded() {
+        destructors_of_cpp(Way::Preloaded);
+    }
+
+    #[test]
+    fn destructors_of_cpp_with_static_library() {
+        destructors_of_cpp(Way::Static);
+    }
+
+    #[test]
+    fn the_library_itself_opened_and_closed() {
+        let path = library().to_str().expect("the path is UTF-8");
+        expect_success("late_dlopen.c", Way::Alone, &[path], 60);
+    }
+}
+
+/// Without the library, the programs fail: else none of the above would show anything.
+#[test]
+fn programs_notice_when_the_library_is_not_there() {
+    let outcome = run(
+        &mut command("standards.c", Way::Alone, &[]),
+        Duration::from_secs(60),
+    );
+    assert!(!outcome.status.success(), "{}", outcome.describe());
+    assert!(
+        outcome
+            .stderr
+            .contains("pymalloc_inspect is not in this process"),
+        "{}",
+        outcome.describe()
+    );
+}
+
+/// Wrong pointers: one line on stderr that names the call and the pointer, then SIGABRT.
+mod misuse {
+    use super::*;
+
+    const SOURCE: &str = "misuse.c";
+    const CALLS: [&str; 5] = [
+        "free",
+        "realloc",
+        "realloc-to-nothing",
+        "malloc_usable_size",
+        "free-in-another-thread",
+    ];
+    /// A small and a medium block, a run of slots of an arena, a mapping.
+    const POOLED: &[&str] = &["48", "3000"];
+    const IN_ARENAS: &[&str] = &["48", "3000", "100000"];
+    const ALL_SIZES: &[&str] = &["48", "3000", "100000", "2097152"];
+
+    /// The function that the program calls in the end, by the name that the line on stderr must give it.
+    fn function_of(call: &str) -> &str {
+        match call {
+            "realloc-to-nothing" => "realloc",
+            "free-in-another-thread" => "free",
+            other => other,
+        }
+    }
+
+    /// What is wrong with the way in which the library met a misuse; `None` if nothing is.
+    fn complaint(way: Way, kind: &str, call: &str, size: &str) -> Option<String> {
+        let outcome = run(
+            &mut command(SOURCE, way, &[kind, call, size]),
+            Duration::from_secs(20),
+        );
+        let complain = |reason: &str| {
+            Some(format!(
+                "{call} of {kind}, {size} bytes, {way:?}: {reason}: {}",
+                outcome.describe()
+            ))
+        };
+        let stdout: Vec<&str> = outcome.stdout.lines().collect();
+        let [pointer] = stdout[..] else {
+            return complain(if stdout.is_empty() {
+                "the program did not come to the misuse"
+            } else {
+                "not caught"
+            });
+        };
+        if outcome.status.signal() != Some(libc::SIGABRT) {
+            return complain("not ended by SIGABRT");
+        }
+        let stderr: Vec<&str> = outcome.stderr.lines().collect();
+        let [line] = stderr[..] else {
+            return complain("not one line on stderr");
+        };
+        if !line.starts_with("pymalloc: ") || !outcome.stderr.ends_with('\n') {
+            return complain("not a whole line that starts with `pymalloc: `");
+        }
+        if !line.contains(&format!("{}(", function_of(call))) {
+            return complain("the line does not name the call");
+        }
+        let names_pointer = line.match_indices(pointer).any(|(at, _)| {
+            let after = line[at + pointer.len()..].chars().next();
+            !after.is_some_and(|next| next.is_ascii_hexdigit())
+        });
+        if !names_pointer {
+            return complain("the line does not name the pointer");
+        }
+        None
+    }
+
+    fn expect_caught(way: Way, kinds: &[&str], calls: &[&str], sizes: &[&str]) {
+        let mut complaints = Vec::new();
+        for kind in kinds {
+            for call in calls {
+                for size in sizes {
+                    complaints.extend(complaint(way, kind, call, size));
+                }
+            }
+        }
+        let all = kinds.len() * calls.len() * sizes.len();
+        println!("{} of {all} caught, {way:?}", all - complaints.len());
+        assert!(
+            complaints.is_empty(),
+            "{} of {all}:\n{}",
+            complaints.len(),
+            complaints.join("\n")
+        );
+    }
+
+    /// The kinds and sizes by which allocators are compared.
+    fn eighteen_of_eighteen(way: Way) {
+        let canonical = [
+            ("stack", "free"),
+            ("static", "free"),
+            ("text", "free"),
+            ("wild-mapped", "free"),
+            ("misaligned", "free"),
+            ("interior", "free"),
+            ("static", "realloc"),
+            ("freed", "free"),
+            ("freed-then-others", "free"),
+        ];
+        let mut complaints = Vec::new();
+        for (kind, call) in canonical {
+            for size in POOLED {
+                complaints.extend(complaint(way, kind, call, size));
+            }
+        }
+        let caught = canonical.len() * POOLED.len() - complaints.len();
+        println!("misuse caught: {caught} of 18");
+        assert_eq!(
+            caught,
+            18,
+            "misuse caught of 18:\n{}",
+            complaints.join("\n")
+        );
+    }
+
+    macro_rules! both_ways {
+        ($($name:ident: $check:expr;)*) => {$(
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn linked() {
+                    $check(Way::Linked);
+                }
+
+                #[test]
+                fn preloaded() {
+                    $check(Way::Preloaded);
+                }
+
+                #[test]
+                fn with_static_library() {
+                    $check(Way::Static);
+                }
+            }
+        )*};
+    }
+
+    both_ways! {
+        canonical: eighteen_of_eighteen;
+        memory_of_others: |way| expect_caught(way, &["stack", "static", "text", "wild-mapped", "wild-unreadable"], &CALLS, POOLED);
+        no_memory_at_all: |way| expect_caught(way, &["wild-unmapped", "wild-small", "wild-noncanonical", "wild-last"], &CALLS, POOLED);
+        misaligned: |way| expect_caught(way, &["misaligned", "misaligned-by-8"], &CALLS, ALL_SIZES);
+        interior: |way| expect_caught(way, &["interior", "interior-half"], &CALLS, ALL_SIZES);
+        never_returned: |way| expect_caught(way, &["untouched"], &CALLS, POOLED);
+        arena_headers: |way| expect_caught(way, &["arena-header"], &CALLS, IN_ARENAS);
+        freed: |way| expect_caught(way, &["freed", "freed-alone", "freed-then-others"], &CALLS, ALL_SIZES);
+        freed_by_others: |way| expect_caught(way, &["freed-by-another-thread", "freed-of-ended-thread"], &CALLS, ALL_SIZES);
+    }
+}
+
+/// The environment variable `PYMALLOC_CONF`.
+mod settings {
+    use super::*;
+
+    const SOURCE: &str = "settings.c";
+    const WORK: &str = "worked";
+
+    fn run_with(way: Way, settings: &str, arguments: &[&str]) -> Outcome {
+        let outcome = run(
+            command(SOURCE, way, arguments).env("PYMALLOC_CONF", settings),
+            Duration::from_secs(60),
+        );
+        outcome.expect_success(&format!("PYMALLOC_CONF={settings}, {way:?}"));
+        outcome
+    }
+
+    /// The lines on stderr before and after the one that the program itself writes when its work is done.
+    fn around_work(outcome: &Outcome) -> (Vec<&str>, Vec<&str>) {
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        let at = lines
+            .iter()
+            .position(|line| *line == WORK)
+            .unwrap_or_else(|| panic!("{}", outcome.describe()));
+        (lines[..at].to_vec(), lines[at + 1..].to_vec())
+    }
+
+    fn expect_one_warning(way: Way, settings: &str, named: &str) {
+        let outcome = run_with(way, settings, &["work"]);
+        let (before, after) = around_work(&outcome);
+        assert!(
+            before.len() == 1 && before[0].starts_with("pymalloc: ") && after.is_empty(),
+            "PYMALLOC_CONF={settings}, {way:?}: not one warning: {}",
+            outcome.describe()
+        );
+        assert!(
+            before[0].contains(named),
+            "PYMALLOC_CONF={settings}: the warning does not name `{named}`: {}",
+            before[0]
+        );
+    }
+
+    /// What is wrong, and what of it the warning must name.
+    const WRONG: &[(&str, &str)] = &[
+        ("nonsense=1", "nonsense"),
+        ("nonsense", "nonsense"),
+        ("mapping_cach=1m", "mapping_cach"),
+        ("mapping_cache_=1m", "mapping_cache_"),
+        ("MAPPING_CACHE=1m", "MAPPING_CACHE"),
+        ("mapping_cache", "mapping_cache"),
+        ("mapping_cache=", "mapping_cache"),
+        ("mapping_cache=abc", "mapping_cache"),
+        ("mapping_cache=m", "mapping_cache"),
+        ("mapping_cache=-1", "mapping_cache"),
+        ("mapping_cache=1x", "mapping_cache"),
+        ("mapping_cache=1mm", "mapping_cache"),
+        ("mapping_cache=18446744073709551616", "mapping_cache"),
+        ("mapping_cache=99999999999g", "mapping_cache"),
+        ("empty_arenas=2", "empty_arenas"),
+        ("empty_arenas=-1", "empty_arenas"),
+        ("empty_arenas=yes", "empty_arenas"),
+        ("stats_at_exit=maybe", "stats_at_exit"),
+        ("stats_at_exit=", "stats_at_exit"),
+        ("empty_arenas=0,nonsense=2,mapping_cache=1m", "nonsense"),
+        ("empty_arenas=0,mapping_cache=1q", "mapping_cache"),
+    ];
+
+    #[test]
+    fn wrong_settings_warn_once() {
+        for (settings, named) in WRONG {
+            for way in [Way::Linked, Way::Preloaded] {
+                expect_one_warning(way, settings, named);
+            }
+        }
+    }
+
+    #[test]
+    fn a_very_long_wrong_setting_warns_once() {
+        expect_one_warning(
+            Way::Preloaded,
+            &format!("{}=1", "n".repeat(60_000)),
+            "nnnnnnnn",
+        );
+        expect_one_warning(
+            Way::Preloaded,
+            &format!("mapping_cache={}", "9".repeat(60_000)),
+            "mapping_cache",
+        );
+    }
+
+    #[test]
+    fn good_settings_are_silent() {
+        for settings in [
+            "",
+            "mapping_cache=0",
+            "mapping_cache=1048576",
+            "mapping_cache=512k",
+            "mapping_cache=64m",
+            "mapping_cache=1g",
+            "empty_arenas=0",
+            "empty_arenas=1",
+            "stats_at_exit=0",
+            "mapping_cache=1m,empty_arenas=0,stats_at_exit=0",
+        ] {
+            for way in [Way::Linked, Way::Preloaded] {
+                let outcome = run_with(way, settings, &["work"]);
+                let (before, after) = around_work(&outcome);
+                assert!(
+                    before.is_empty() && after.is_empty(),
+                    "PYMALLOC_CONF={settings}, {way:?}: {}",
+                    outcome.describe()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn statistics_are_printed_at_exit_when_asked_for() {
+        // Also beside a wrong setting, which costs its warning alone.
+        for (settings, warnings) in [
+            ("stats_at_exit=1", 0),
+            ("nonsense=1,stats_at_exit=1", 1),
+            ("stats_at_exit=1,nonsense=1", 1),
+        ] {
+            for way in [Way::Linked, Way::Preloaded, Way::Static] {
+                let outcome = run_with(way, settings, &["work"]);
+                let (before, after) = around_work(&outcome);
+                assert_eq!(before.len(), warnings, "{}", outcome.describe());
+                assert!(
+                    after.len() >= 3 && after.iter().any(|line| line.contains("arena")),
+                    "PYMALLOC_CONF={settings}, {way:?}: no table after the end: {}",
+                    outcome.describe()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_mapping_cache_has_the_size_that_was_set() {
+        for way in [Way::Linked, Way::Preloaded] {
+            for (settings, fate) in [
+                ("mapping_cache=0", "returned\n"),
+                ("mapping_cache=1m", "returned\n"),
+                ("mapping_cache=64m", "kept\n"),
+            ] {
+                let outcome = run_with(way, settings, &["mapping", "8388608"]);
+                assert_eq!(
+                    outcome.stdout, fate,
+                    "8 MiB with PYMALLOC_CONF={settings}, {way:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_empty_arena_is_kept_when_none_is_to_be() {
+        for way in [Way::Linked, Way::Preloaded] {
+            let outcome = run(
+                command("arenas.c", way, &["0"]).env("PYMALLOC_CONF", "empty_arenas=0"),
+                Duration::from_secs(60),
+            );
+            outcome.expect_success("arenas.c 0 with empty_arenas=0");
+        }
+    }
+
+    /// A program with more rights than its user must not be steered by that user's environment.
+    #[test]
+    fn set_user_id_programs_ignore_the_settings() {
+        const NOBODY: u32 = 65534;
+        // SAFETY: geteuid takes nothing and cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            println!("skipped: only root can make a program of another user");
+            return;
+        }
+        // The static way, for a loader that runs with more rights ignores LD_PRELOAD as well.
+        let settings = "nonsense=1,stats_at_exit=1";
+        let plain = compile(SOURCE, Way::Static);
+        let privileged = output_directory().join("settings-set-user-id");
+        fs::copy(&plain, &privileged).expect("a program can be copied");
+        std::os::unix::fs::chown(&privileged, Some(NOBODY), Some(NOBODY))
+            .expect("root can give a file away");
+        fs::set_permissions(&privileged, fs::Permissions::from_mode(0o4755))
+            .expect("root can set any mode");
+        let outcome = run(
+            Command::new(&privileged)
+                .arg("secure")
+                .env("PYMALLOC_CONF", settings),
+            Duration::from_secs(60),
+        );
+        fs::remove_file(&privileged).expect("root can remove any file");
+        outcome.expect_success("a set-user-id program");
+        if outcome.stdout != "secure\n" {
+            println!("skipped: this file system gives set-user-id programs no other rights");
+            return;
+        }
+        assert_eq!(outcome.stderr, "", "the settings were not ignored");
+        let outcome = run_with(Way::Static, settings, &["secure"]);
+        assert_eq!(outcome.stdout, "not secure\n");
+        assert!(
+            outcome.stderr.lines().count() >= 2,
+            "without set-user-id the settings count: {}",
+            outcome.describe()
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! What the tests of the built library share: finding or building it, and running programs with a time limit.
+//!
+//! Owns: the one build of the shared and of the static library that the tests of a run use.
+//! What must hold: the library under test has the geometry that the tests themselves were compiled with.
+
+// Each test program uses its own part of this.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Whether these tests, and so the library that they test, are of the small geometry.
+pub const SMALL_ARENAS: bool = cfg!(feature = "small-arenas");
+
+/// The name that programs linked with the library look for.
+pub const SONAME: &str = "libpymalloc.so.0";
+
+/// The top of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The shared library: the one that `PYMALLOC_LIBRARY` names, or else the one that is built from this source.
+pub fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| named_or_built("PYMALLOC_LIBRARY", "cdylib", "libpymalloc.so"))
+}
+
+/// The static library: the one that `PYMALLOC_STATIC_LIBRARY` names, or else the one that is built from this source.
+pub fn static_library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| named_or_built("PYMALLOC_STATIC_LIBRARY", "staticlib", "libpymalloc.a"))
+}
+
+fn named_or_built(variable: &str, crate_type: &str, file: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        // Absolute, because the programs that it is preloaded into may run elsewhere.
+        Some(path) => std::fs::canonicalize(&path)
+            .unwrap_or_else(|error| panic!("{variable}={}: {error}", path.display())),
+        None => build(crate_type, file),
+    }
+}
+
+/// Builds the library; quick when it is up to date. Cargo holds no lock while it runs tests, and
+/// takes its own against other builds.
+fn build(crate_type: &str, file: &str) -> PathBuf {
+    let mut target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => repository().join(directory),
+        None => repository().join("target"),
+    };
+    let mut features = String::from("c-abi");
+    if SMALL_ARENAS {
+        features.push_str(",small-arenas");
+        // Of its own, or each build would replace the library of the other geometry.
+        if !target.ends_with("small") {
+            target.push("small");
+        }
+    }
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["rustc", "--release", "--lib", "--features", &features])
+        .args(["--crate-type", crate_type, "--target-dir"])
+        .arg(&target)
+        .current_dir(repository())
+        .output()
+        .expect("cargo can be run");
+    assert!(
+        output.status.success(),
+        "the {crate_type} does not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let built = target.join("release").join(file);
+    assert!(built.exists(), "the build left no {}", built.display());
+    built
+}
+
+/// How a program ended, and what it said.
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    pub elapsed: Duration,
+    /// It was still running at its time limit, and was killed.
+    pub timed_out: bool,
+}
+
+impl Outcome {
+    /// Panics with all that is known, unless the program ended well.
+    pub fn expect_success(&self, what: &str) {
+        assert!(
+            self.status.success() && !self.timed_out,
+            "{what}: {}",
+            self.describe()
+        );
+    }
+
+    /// How it ended and what it said, for a person.
+    pub fn describe(&self) -> String {
+        let end = if self.timed_out {
+            String::from("killed at its time limit")
+        } else if let Some(signal) = self.status.signal() {
+            format!("ended by signal {signal}")
+        } else {
+            format!("{}", self.status)
+        };
+        format!(
+            "{end} after {:.1} s\nstdout: {}\nstderr: {}",
+            self.elapsed.as_secs_f64(),
+            self.stdout,
+            self.stderr
+        )
+    }
+}
+
+/// Runs a program to its end, or kills it and all that it has started at the time limit.
+pub fn run(command: &mut Command, limit: Duration) -> Outcome {
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A group of its own, so that its children can be ended with it.
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
+    let stdout = read_all(child.stdout.take().expect("stdout is a pipe"));
+    let stderr = read_all(child.stderr.take().expect("stderr is a pipe"));
+
+    let mut timed_out = false;
+    let mut pause = Duration::from_micros(200);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            break status;
+        }
+        if start.elapsed() > limit {
+            timed_out = true;
+            kill_group(child.id());
+            break child.wait().expect("a child can be waited for");
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    };
+    let elapsed = start.elapsed();
+    // Whoever is left of the group would keep the pipes open for ever.
+    kill_group(child.id());
+    Outcome {
+        status,
+        stdout: stdout.join().expect("the pipe can be read"),
+        stderr: stderr.join().expect("the pipe can be read"),
+        elapsed,
+        timed_out,
+    }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // An error ends the text as its end would.
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn kill_group(leader: u32) {
+    let group = i32::try_from(leader).expect("a process id is an i32");
+    // SAFETY: kill takes two numbers and touches no memory of ours. The group is the one that `run` has made; once its last
+    // process is gone there is no such group, and nothing happens.
+    unsafe {
+        libc::kill(-group, libc::SIGKILL);
+    }
+}
+
+/// A command that runs `program` with the library preloaded.
+pub fn preloaded(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env("LD_PRELOAD", library());
+    command
+}

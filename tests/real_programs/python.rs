@@ -1,0 +1,60 @@
+//! CPython: its own test suite, a script of ours on every version found, and numpy.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::common;
+use crate::harness::{input, install_programs, project, same_with_and_without};
+
+/// Paths of the CPythons from 3.8 on that are found, oldest first.
+fn found() -> Vec<PathBuf> {
+    let list = Command::new(project().join("scripts/cpython-suite")).arg("--list").output().unwrap();
+    let lines = String::from_utf8(list.stdout).unwrap();
+    let paths: Vec<_> = lines.lines().map(|line| PathBuf::from(line.split(' ').nth(1).unwrap())).collect();
+    assert!(!paths.is_empty(), "no CPython was found: {}", String::from_utf8_lossy(&list.stderr));
+    paths
+}
+
+/// The core list of CPython's own tests, by `scripts/cpython-suite`, which compares them case by case.
+#[test]
+fn cpython_suite() {
+    install_programs();
+    let run = Command::new(project().join("scripts/cpython-suite"))
+        .env("PYMALLOC_LIBRARY", common::library())
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&run.stdout);
+    println!("{report}");
+    assert!(run.status.success(), "{report}{}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// Every version, on each allocator that it can put on top of malloc.
+#[test]
+fn cpython_objects() {
+    for python in found() {
+        let name = format!("objects-{}", python.display().to_string().replace('/', "-"));
+        same_with_and_without(&name, &[python.to_str().unwrap()], |side| {
+            ["malloc", "malloc_debug", "pymalloc"].map(|allocator| {
+                side.ok(side
+                    .command(&python)
+                    .env("PYTHONMALLOC", allocator)
+                    .env("PYTHONHASHSEED", "0")
+                    .arg(input("objects.py")))
+            })
+        });
+    }
+}
+
+#[test]
+fn numpy() {
+    install_programs();
+    let python = project().join("target/venv/bin/python");
+    assert!(python.exists(), "no target/venv with numpy, and install-test-programs did not make one");
+    same_with_and_without("numpy", &[python.to_str().unwrap()], |side| {
+        side.ok(side
+            .command(&python)
+            .env("PYTHONMALLOC", "malloc")
+            .env("OPENBLAS_NUM_THREADS", "2")
+            .arg(input("numpy_arrays.py")))
+    });
+}
