@@ -351,8 +351,9 @@ void exhaustion_can_be_caught()
         CHECK(thrown && held.size() * size > room / 2, "%zu blocks of %zu bytes could be had of %zu MiB", held.size(), size,
               room / MIB);
         CHECK(hide(::operator new(hide_size(room), std::nothrow)) == nullptr, "exhausted, yet %zu MiB can be had", room / MIB);
-        /* Text that the exception itself must allocate. */
-        held.pop_back();
+        /* Room for text that the exception itself must allocate, in whichever size class. */
+        for (std::size_t freed = held.size() / 8; freed > 0; freed--)
+            held.pop_back();
         try {
             throw std::runtime_error(std::string(40, 'e'));
         } catch (const std::runtime_error &error) {

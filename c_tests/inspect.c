@@ -112,21 +112,36 @@ static void size_classes_waste_little(void)
         free(blocks[size]);
 }
 
-/* A size whose class no other code of this process uses, so that its pools hold our blocks alone. */
-#define LONELY 208
+/*
+ * A size whose class no other code of this process uses, so that its pools hold our blocks alone; and whose pools are longer
+ * than a page, since blocks are cut a page at a time.
+ */
+static size_t lonely_size(void)
+{
+    static const size_t candidates[] = {208, 1136, 2000, 4000};
+    for (size_t at = 0; at < COUNT_OF(candidates); at++) {
+        void *block = hide(malloc(candidates[at]));
+        size_t pool_size = inspect(block).pool_size;
+        free(block);
+        if (pool_size >= 2 * (size_t)sysconf(_SC_PAGESIZE))
+            return candidates[at];
+    }
+    FAIL("no pool is longer than a page");
+}
 
 static void a_pool_is_cut_into_equal_blocks(void)
 {
     enum { BLOCKS = 2000 };
     static void *blocks[BLOCKS];
+    size_t lonely = lonely_size();
     for (int at = 0; at < BLOCKS; at++)
-        blocks[at] = hide(malloc(LONELY));
+        blocks[at] = hide(malloc(lonely));
     ptrdiff_t start = 0;
     const void *pool_of_start = NULL;
     int pools = 0;
     for (int at = 0; at < BLOCKS; at++) {
-        pymalloc_info info = check_live(blocks[at], LONELY);
-        CHECK(info.kind == PYMALLOC_KIND_POOL, "malloc(%d) is not in a pool", LONELY);
+        pymalloc_info info = check_live(blocks[at], lonely);
+        CHECK(info.kind == PYMALLOC_KIND_POOL, "malloc(%zu) is not in a pool", lonely);
         ptrdiff_t first = address_of(info.block) - address_of(info.pool) - (ptrdiff_t)(info.block_index * info.block_size);
         if (info.pool != pool_of_start) {
             pool_of_start = info.pool;
@@ -145,14 +160,17 @@ static void blocks_are_untouched_then_allocated_then_free(void)
 {
     enum { MOST = 4000 };
     static void *blocks[MOST];
+    size_t lonely = lonely_size();
     int count = 0;
+    /* Empty pools that are kept for the next use go back, so that the next pool is one that was never used. */
+    malloc_trim(0);
     /* The blocks of a pool that some earlier call has begun. */
-    void *first = hide(malloc(LONELY));
+    void *first = hide(malloc(lonely));
     blocks[count++] = first;
     const void *begun = inspect(first).pool;
     do {
-        CHECK(count < MOST, "%d blocks of %d bytes fit into one pool", MOST, LONELY);
-        blocks[count] = hide(malloc(LONELY));
+        CHECK(count < MOST, "%d blocks of %zu bytes fit into one pool", MOST, lonely);
+        blocks[count] = hide(malloc(lonely));
     } while (inspect(blocks[count++]).pool == begun);
 
     pymalloc_info fresh = inspect(blocks[count - 1]);
@@ -173,8 +191,8 @@ static void blocks_are_untouched_then_allocated_then_free(void)
     size_t filled = 1;
     while (filled < capacity) {
         CHECK(count < MOST, "pool %p does not fill", fresh.pool);
-        blocks[count] = hide(malloc(LONELY));
-        pymalloc_info next = check_live(blocks[count], LONELY);
+        blocks[count] = hide(malloc(lonely));
+        pymalloc_info next = check_live(blocks[count], lonely);
         CHECK(next.pool == fresh.pool, "a block is taken from pool %p while pool %p has %zu left", next.pool, fresh.pool,
               capacity - filled);
         count++;
@@ -196,7 +214,7 @@ static void blocks_are_untouched_then_allocated_then_free(void)
     CHECK(inspect(middle + fresh.block_size - 1).state == PYMALLOC_STATE_FREE, "the last byte of a free block is not free");
     CHECK(inspect(middle + fresh.block_size).state == PYMALLOC_STATE_ALLOCATED, "the block after a free one is not allocated");
     CHECK(inspect(middle - 1).state == PYMALLOC_STATE_ALLOCATED, "the block before a free one is not allocated");
-    void *again = hide(malloc(LONELY));
+    void *again = hide(malloc(lonely));
     CHECK(again == middle, "the pool with one free block is not the next to be used: %p, not %p", again, (void *)middle);
     free(again);
 

@@ -9,6 +9,7 @@ import ast
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -99,8 +100,9 @@ def measure():
         if len({result["digest"] for results in rounds for result in results.values()}) != 1:
             sys.exit("demo: the two allocators do not lead to the same result")
     print_table(rounds)
-    print("\npymalloc's arenas, pools and blocks at the end of its last run (PYMALLOC_CONF=stats_at_exit=1):\n")
-    print(rounds[-1][OURS]["stderr"].rstrip())
+    print("\npymalloc at the end of its last run (PYMALLOC_CONF=stats_at_exit=1; the rows of the size classes left out):\n")
+    # A row of a size class is numbers alone.
+    print("\n".join(re.findall(r"^ *\d+  [a-z].*", rounds[-1][OURS]["stderr"], re.MULTILINE)))
 
 
 def draw(path):

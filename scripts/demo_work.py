@@ -15,7 +15,7 @@ import resource
 import sys
 import sysconfig
 
-PASSES = 2
+PASSES = 3
 
 
 class Minify(ast.NodeTransformer):

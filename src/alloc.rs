@@ -12,7 +12,7 @@
 use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_MASK, SLOT_SIZE};
-use crate::heap::{free_foreign, roster};
+use crate::heap::{after_last_free, free_foreign, roster};
 use crate::large;
 use crate::mapping;
 use crate::pool::{Block, NotAllocated, Pool};
@@ -34,18 +34,25 @@ const FAILED: Fresh = Fresh {
 /// Allocates at least `size` bytes, aligned to 16. Null when the system has no memory, or `size` exceeds `isize::MAX`.
 #[inline(always)]
 pub fn allocate(size: usize) -> *mut u8 {
+    allocate_or(size, allocate_beyond_bins)
+}
+
+/// The fast path of `allocate`: when it has no block at hand, `otherwise` takes over, as the last thing that is done, so that
+/// the fast path needs no frame.
+#[inline(always)]
+pub fn allocate_or<R>(size: usize, otherwise: impl FnOnce(usize) -> *mut R) -> *mut R {
     if size <= size_class::SMALL_MAX {
         let block = thread::current().pop(size_class::small(size));
         if !block.is_null() {
-            return block;
+            return block.cast();
         }
     }
-    allocate_beyond_bins(size)
+    otherwise(size)
 }
 
 /// What the fast path of `allocate` does not serve: sizes above `SMALL_MAX`, 0, and empty bins.
 #[inline(never)]
-fn allocate_beyond_bins(size: usize) -> *mut u8 {
+pub fn allocate_beyond_bins(size: usize) -> *mut u8 {
     if size <= MAX_POOLED {
         let class = size_class::of(size);
         let block = thread::current().pop(class);
@@ -205,30 +212,44 @@ fn is_free(pool: &Pool, block: &Block) -> bool {
 /// # Safety
 /// The block must not be used afterwards.
 #[inline(always)]
-pub unsafe fn free(block: *mut u8, call: Call) {
-    let heap = thread::current();
+pub unsafe fn free<const CALL: u8>(block: *mut u8) {
+    let heap = thread::current().as_owner();
     let address = block as usize;
-    if let Some(header) = arena::slot_header(address) {
-        // SAFETY: the map says that the arena is live.
-        let pool = unsafe { Pool::at(header) };
-        // The first slot of a pool of ours: the offset in the slot is the offset in the pool.
-        if pool.is_owned_by(heap.as_owner()) && pool.is_block_start((address & SLOT_MASK) as u32) {
-            // SAFETY: the start of a cut block, which is mapped and aligned.
-            let block = unsafe { &*(address as *const Block) };
-            if !block.is_marked_free() {
-                if pool.push(block) {
-                    heap.after_last_free(pool);
-                }
-                return;
-            }
+    if let Some((base, offset)) = arena::header_of(address)
+        // SAFETY: the map says that the arena is live, so that its headers are readable.
+        && let Some(pool) = unsafe { Pool::at_if_owned_by(base, offset, heap) }
+        // In the first slot of a pool the offset in the slot is the offset in the pool; the others have no owner.
+        // SAFETY: the pool is ours.
+        && unsafe { pool.is_block_start((address & SLOT_MASK) as u32) }
+        // SAFETY: the start of a cut block, which is mapped and aligned.
+        && let freed = unsafe { &*(address as *const Block) }
+        // SAFETY: the program gives the block up, or else it is free and ours.
+        && !unsafe { freed.is_marked_free_already() }
+    {
+        // SAFETY: the header is that of the block's pool, which is ours.
+        if unsafe { Pool::push_at(base, offset, freed) } {
+            after_last_free_of(block);
         }
+        return;
     }
-    free_elsewhere(block, call);
+    free_elsewhere::<CALL>(block);
+}
+
+/// The rare end of the fast path of `free`: the pool of the block, which was just freed, may be empty. It finds
+/// the pool anew, so that the fast path need not hold it where the call wants it.
+#[cold]
+#[inline(never)]
+fn after_last_free_of(block: *mut u8) {
+    if let Slot::Run(header) = arena::run_of(block as usize) {
+        // SAFETY: the block's pool is ours, and so it is live.
+        after_last_free(unsafe { Pool::at(header) });
+    }
 }
 
 /// What the fast path of `free` does not serve: null, pools of several slots, pools of others, runs, mappings, mistakes.
 #[inline(never)]
-fn free_elsewhere(block: *mut u8, call: Call) {
+fn free_elsewhere<const CALL: u8>(block: *mut u8) {
+    let call = Call::from_number(CALL);
     if block.is_null() {
         return;
     }
@@ -250,7 +271,7 @@ fn free_in_pool(pool: &Pool, block: &Block) {
     match heap {
         Some(heap) if pool.is_owned_by(heap.as_owner()) => {
             if pool.push(block) {
-                heap.after_last_free(pool);
+                after_last_free(pool);
             }
         }
         _ => free_foreign(heap, pool, block),
@@ -300,8 +321,11 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
         }
         Ok(Place::Mapping(old)) => {
             if size > MAX_RUN {
-                let resized = mapping::resize(block as usize, size)
-                    .or_else(|| relieve().then(|| mapping::resize(block as usize, size)).flatten());
+                let resized = mapping::resize(block as usize, size).or_else(|| {
+                    relieve()
+                        .then(|| mapping::resize(block as usize, size))
+                        .flatten()
+                });
                 return match resized {
                     Some(resized) => resized.as_ptr(),
                     None if size <= old => block,
@@ -320,8 +344,7 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
     // SAFETY: both blocks are at least this long, and a new block overlaps no other. The old one is given up here.
     unsafe {
         new.copy_from_nonoverlapping(block, old.min(size));
-        free(block, call);
+        free::<{ Call::Realloc as u8 }>(block);
     }
     new
 }
-

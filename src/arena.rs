@@ -24,6 +24,7 @@
 //! read without.
 
 use crate::conf;
+use crate::cpu;
 use crate::geometry::{
     ARENA_MASK, ARENA_SHIFT, ARENA_SIZE, HEADER_SHIFT, HEADER_SIZE, SLOT_SHIFT, SLOT_SIZE, SLOTS,
 };
@@ -44,9 +45,7 @@ const USABLE_SLOTS: usize = SLOTS - 1;
 /// found on the slow paths.
 const MAP_PLACES: usize = 1 << 16;
 
-/// For each place the address of the last byte of the live arena there, or 0.
-///
-/// The last byte and not the first, because no address then matches an empty place: see `slot_header`.
+/// For each place the address of the live arena there, or 0.
 static MAP: [AtomicUsize; MAP_PLACES] = [const { AtomicUsize::new(0) }; MAP_PLACES];
 
 /// A number that no program holds by chance and that the fast path of `free` has at hand: the address of
@@ -56,32 +55,37 @@ pub fn mark_of_free() -> usize {
     MAP.as_ptr() as usize
 }
 
-/// The last byte of the arena that would hold a block at `address`. An address on an arena boundary counts to
-/// the arena before it: no block starts there, since slot 0 does, but a mapping of its own can.
-/// Address 0 counts to the end of the address space, where nothing of ours is.
+/// What place 0 holds from the first arena on, so that small numbers mistaken for pointers do not find an arena at
+/// address 0 there. An arena whose place that would be overflows.
+const NO_ARENA: usize = 1;
+
+/// The index of the place of the arena that holds the byte at `inside`.
 #[inline(always)]
-fn last_byte_of_arena(address: usize) -> usize {
-    address.wrapping_sub(1) | ARENA_MASK
+fn index_in_map(inside: usize) -> usize {
+    (inside >> ARENA_SHIFT) % MAP_PLACES
 }
 
-#[inline(always)]
-fn place_in_map(last_byte: usize) -> &'static AtomicUsize {
-    &MAP[(last_byte >> ARENA_SHIFT) % MAP_PLACES]
+fn place_in_map(inside: usize) -> &'static AtomicUsize {
+    &MAP[index_in_map(inside)]
 }
 
-/// The header of the slot at `address`, when the map knows its arena. For an address on an arena
-/// boundary it is a header whose owner is null.
+/// Where the header of the slot at `address` is, when the map knows its arena: the arena's base and the offset from there.
+/// For an address on an arena boundary it is a header whose owner is null.
 #[inline(always)]
-pub fn slot_header(address: usize) -> Option<*const u8> {
-    let last_byte = last_byte_of_arena(address);
+pub fn header_of(address: usize) -> Option<(usize, usize)> {
+    // An address on an arena boundary counts to the arena before it: no block of an arena starts there, since slot 0
+    // does, but a mapping of its own can. Null counts to the end of the address space, where nothing of ours is.
+    let before = address.wrapping_sub(1);
+    let base = before & !ARENA_MASK;
     // Relaxed: whoever may free a block got it by some synchronisation from the thread that
     // allocated it, which saw the arena mapped. For a stray pointer any answer will do that
     // is not followed by a fault, and an arena leaves the map before it is unmapped.
-    if place_in_map(last_byte).load(Ordering::Relaxed) != last_byte {
+    // SAFETY: the index is in the map.
+    if !unsafe { cpu::holds_at(MAP.as_ptr().cast(), index_in_map(before), base) } {
         return None;
     }
     let slot = address >> SLOT_SHIFT & (SLOTS - 1);
-    Some(((last_byte - ARENA_MASK) + (slot << HEADER_SHIFT)) as *const u8)
+    Some((base, slot << HEADER_SHIFT))
 }
 
 /// The arena header: slot 0's own.
@@ -134,12 +138,20 @@ fn slots_mask(first: usize, count: usize) -> u64 {
     (u64::MAX >> (SLOTS - count)) << first
 }
 
-/// The length of the longest run of ones.
-fn longest_run(mut bits: u64) -> usize {
-    let mut length = 0;
-    while bits != 0 {
-        bits &= bits << 1;
-        length += 1;
+/// The length of the longest run of ones, by doubling (Warren, "Hacker's Delight", section 6-3).
+fn longest_run(bits: u64) -> usize {
+    // starts[k]: where runs of at least 2^k ones start.
+    let mut starts = [bits; SLOTS.trailing_zeros() as usize];
+    for power in 1..starts.len() {
+        starts[power] = starts[power - 1] & starts[power - 1] >> (1 << (power - 1));
+    }
+    let (mut length, mut current) = (0, u64::MAX);
+    for power in (0..starts.len()).rev() {
+        let longer = current & starts[power] >> length;
+        if longer != 0 {
+            current = longer;
+            length += 1 << power;
+        }
     }
     length
 }
@@ -293,11 +305,13 @@ impl Arenas {
 
     /// Makes an arena findable. False when there is no memory for an overflow entry.
     fn enter_map(&mut self, arena: &Arena) -> bool {
-        let last_byte = arena.base() | ARENA_MASK;
-        let place = place_in_map(last_byte);
-        // Relaxed here and below: see `slot_header`.
+        // Relaxed here and below: see `header_of`.
+        if MAP[0].load(Ordering::Relaxed) == 0 {
+            MAP[0].store(NO_ARENA, Ordering::Relaxed);
+        }
+        let place = place_in_map(arena.base());
         if place.load(Ordering::Relaxed) == 0 {
-            place.store(last_byte, Ordering::Relaxed);
+            place.store(arena.base(), Ordering::Relaxed);
             return true;
         }
         let room = self.overflow.reserve();
@@ -311,9 +325,8 @@ impl Arenas {
     }
 
     fn leave_map(&mut self, arena: &Arena) {
-        let last_byte = arena.base() | ARENA_MASK;
-        let place = place_in_map(last_byte);
-        if place.load(Ordering::Relaxed) == last_byte {
+        let place = place_in_map(arena.base());
+        if place.load(Ordering::Relaxed) == arena.base() {
             place.store(0, Ordering::Relaxed);
         } else {
             let found = self.overflow.remove(arena.base());
@@ -421,21 +434,20 @@ impl Arenas {
 
     /// Finds a live arena by its first byte.
     fn find(&self, base: usize) -> Option<&'static Arena> {
-        let last_byte = base | ARENA_MASK;
-        // Relaxed: see `slot_header`.
+        // Relaxed: see `header_of`.
         let live = base != 0
-            && (place_in_map(last_byte).load(Ordering::Relaxed) == last_byte
+            && (place_in_map(base).load(Ordering::Relaxed) == base
                 || self.overflow.get(base).is_some());
         // SAFETY: live arenas are mapped, and leave map and registry before they are unmapped.
         live.then(|| unsafe { &*(base as *const Arena) })
     }
 
     fn each(&self, mut visit: impl FnMut(&'static Arena)) {
-        // Relaxed: see `slot_header`.
+        // Relaxed: see `header_of`.
         let in_map = MAP.iter().map(|place| place.load(Ordering::Relaxed));
-        for last_byte in in_map.filter(|last_byte| *last_byte != 0) {
+        for base in in_map.filter(|base| *base > NO_ARENA) {
             // SAFETY: as in `find`.
-            visit(unsafe { &*((last_byte - ARENA_MASK) as *const Arena) });
+            visit(unsafe { &*(base as *const Arena) });
         }
         for entry in self.overflow.entries() {
             // SAFETY: as in `find`.
@@ -525,8 +537,8 @@ pub fn run_of(address: usize) -> Slot {
     if address & ARENA_MASK == 0 {
         return Slot::Outside;
     }
-    let arena = match slot_header(address) {
-        Some(header) => slot_of_header(header).0,
+    let arena = match header_of(address) {
+        Some((base, _)) => base as *const Arena,
         None => {
             #[cfg(loom)]
             return Slot::Outside;
@@ -670,6 +682,16 @@ mod tests {
         assert_eq!(longest_run(0), 0);
         assert_eq!(longest_run(FREE_WHEN_EMPTY), USABLE_SLOTS);
         assert_eq!(longest_run(0b1011_1011), 3);
+        assert_eq!(longest_run(u64::MAX >> 1), USABLE_SLOTS);
+        for length in 1..SLOTS {
+            for first in 0..=SLOTS - length {
+                let run = (u64::MAX >> (SLOTS - length)) << first;
+                assert_eq!(longest_run(run), length);
+                // Shorter runs beside it, never touching it.
+                let rest = 0x5555_5555_5555_5555 & !(run << 1) & !(run >> 1);
+                assert_eq!(longest_run(run | rest), length, "{first} {length}");
+            }
+        }
         assert_eq!(first_run(0b1011_1010, 1), Some(1));
         assert_eq!(first_run(0b1011_1010, 2), Some(3));
         assert_eq!(first_run(0b1011_1010, 3), Some(3));
@@ -680,8 +702,10 @@ mod tests {
 
     #[test]
     fn no_stray_address_matches_an_empty_place() {
+        // What the first arena does.
+        MAP[0].store(NO_ARENA, Ordering::Relaxed);
         for address in [0, 1, 16, ARENA_SIZE - 1, ARENA_SIZE, usize::MAX, 1 << 63] {
-            assert!(slot_header(address).is_none(), "{address:#x}");
+            assert!(header_of(address).is_none(), "{address:#x}");
         }
     }
 }

@@ -3,8 +3,10 @@
 use crate::os;
 use crate::report::Line;
 
-/// The call that was given a bad pointer.
+/// The call that was given a bad pointer. A number where it is the parameter of a function whose fast path has no register to
+/// spare for it.
 #[derive(Clone, Copy)]
+#[repr(u8)]
 pub enum Call {
     Free,
     FreeSized,
@@ -16,6 +18,22 @@ pub enum Call {
 }
 
 impl Call {
+    /// The call whose number, by `as u8`, this is.
+    pub const fn from_number(number: u8) -> Call {
+        const CALLS: [Call; 7] = [
+            Call::Free,
+            Call::FreeSized,
+            Call::FreeAlignedSized,
+            Call::Realloc,
+            Call::ReallocArray,
+            Call::UsableSize,
+            Call::Delete,
+        ];
+        let call = CALLS[number as usize];
+        assert!(call as u8 == number);
+        call
+    }
+
     fn name(self) -> &'static str {
         match self {
             Call::Free => "free",

@@ -27,7 +27,7 @@ unsafe impl GlobalAlloc for Pymalloc {
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
         // SAFETY: the caller gives the block up.
-        unsafe { alloc::free(block, Call::Free) }
+        unsafe { alloc::free::<{ Call::Free as u8 }>(block) }
     }
 
     #[inline]
@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for Pymalloc {
             // SAFETY: both blocks are at least this long and do not overlap; the caller gives the old one up.
             unsafe {
                 new.copy_from_nonoverlapping(block, layout.size().min(size));
-                alloc::free(block, Call::Realloc);
+                alloc::free::<{ Call::Realloc as u8 }>(block);
             }
         }
         new

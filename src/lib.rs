@@ -14,7 +14,7 @@
 //!   arena         slots, usable_arenas, map and unmap, purge
 //!   mapping       blocks that are mappings of their own
 //!   registry fault report conf       a table of addresses; messages; settings
-//!   size_class geometry sync os      the ground: pure tables, sizes, the lock, system calls
+//!   size_class geometry sync os cpu  the ground: pure tables, sizes, the lock, system calls, single instructions
 //! ```
 //!
 //! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` finds the pool by
@@ -23,7 +23,10 @@
 //! Nothing here allocates, uses `std`, or panics on a path that a program can reach.
 
 #![cfg_attr(not(any(test, loom)), no_std)]
-#![cfg_attr(loom, allow(dead_code, reason = "the model covers the protocols, not the whole"))]
+#![cfg_attr(
+    loom,
+    allow(dead_code, reason = "the model covers the protocols, not the whole")
+)]
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("pymalloc needs 64-bit addresses");
@@ -32,6 +35,7 @@ compile_error!("pymalloc needs Linux");
 
 mod arena;
 mod conf;
+mod cpu;
 mod fault;
 mod geometry;
 mod heap;

@@ -80,8 +80,7 @@ impl Mappings {
     /// Takes kept mapping number `index` out of the cache.
     fn take_cached(&mut self, index: usize) -> Entry {
         let entry = self.cached[index];
-        self.cached
-            .copy_within(index + 1..self.cached_count, index);
+        self.cached.copy_within(index + 1..self.cached_count, index);
         self.cached_count -= 1;
         self.cached_bytes -= entry.size;
         entry

@@ -39,9 +39,12 @@ pub struct SizeClass {
     pub blocks: u32,
     /// Slots of a pool.
     pub slots: u32,
-    /// 2^32 / `block_size`, rounded up: turns "is this offset the start of a block" and
-    /// "of which block" into one multiplication (see `is_block_start`).
+    /// The next number above 2^32 / `block_size`: turns "is this offset the start of one of the first
+    /// blocks" into one multiplication and one comparison (see `starts_block`).
     pub reciprocal: u32,
+    /// `reciprocal * block_size - 2^32`, which is at least 1: how far the product of an offset and the reciprocal moves on
+    /// with every block.
+    pub drift: u32,
 }
 
 const fn block_size_of(class: usize) -> usize {
@@ -60,6 +63,7 @@ const fn describe(class: usize) -> SizeClass {
             blocks: 0,
             slots: 0,
             reciprocal: 0,
+            drift: 0,
         };
     }
     let size = block_size_of(class);
@@ -72,11 +76,13 @@ const fn describe(class: usize) -> SizeClass {
     {
         slots += 1;
     }
+    let reciprocal = (1u64 << 32) / size as u64 + 1;
     SizeClass {
         block_size: size as u32,
         blocks: (slots * SLOT_SIZE / size) as u32,
         slots: slots as u32,
-        reciprocal: (1u64 << 32).div_ceil(size as u64) as u32,
+        reciprocal: reciprocal as u32,
+        drift: (reciprocal * size as u64 - (1 << 32)) as u32,
     }
 }
 
@@ -86,12 +92,12 @@ pub static TABLE: [SizeClass; CLASSES] = {
     let mut class = 1;
     while class < CLASSES {
         table[class] = describe(class);
-        // The reciprocal tells block starts exactly for every offset of a pool: the rounding
-        // error of the last block must stay below one reciprocal.
         let entry = table[class];
-        let error = entry.reciprocal as u64 * entry.block_size as u64 - (1 << 32);
-        let pool = entry.slots as u64 * SLOT_SIZE as u64;
-        assert!((pool / entry.block_size as u64 + 1) * error < entry.reciprocal as u64);
+        // What `starts_block` rests on: the drift of all blocks of the pool together stays below one reciprocal, and so
+        // does that of one block more in the first slot, which is all that it is asked about.
+        let (reciprocal, drift) = (entry.reciprocal as u64, entry.drift as u64);
+        assert!(entry.blocks as u64 * drift <= reciprocal);
+        assert!((SLOT_SIZE as u64 / entry.block_size as u64 + 1) * drift < reciprocal);
         assert!(entry.blocks >= 2);
         class += 1;
     }
@@ -136,20 +142,16 @@ pub fn of(size: usize) -> usize {
     }
 }
 
-/// Whether `offset`, counted from the start of a pool, is a multiple of the block size that
-/// `reciprocal` belongs to. For a multiple the low half of the product is the rounding
-/// error alone, which the table has proved to be below `reciprocal`; for any other
-/// offset it is at least one `reciprocal` (Lemire, Kaser and Kurz, "Faster
-/// remainder by direct computation", 2019).
+/// Whether one of the first `limit / drift` blocks starts at `offset`, which is counted from the start of the pool and less than
+/// a slot.
+///
+/// The product of an offset and the reciprocal, modulo 2^32, is `q * drift + r * reciprocal` for the quotient `q` and the
+/// remainder `r` of the offset by the block size. It stays below 2^32 (see `TABLE`), is at least one reciprocal unless the
+/// remainder is 0, and otherwise counts blocks. This joins a range check to the divisibility test of Lemire, Kaser and
+/// Kurz ("Faster remainder by direct computation", 2019).
 #[inline(always)]
-pub const fn is_block_start(offset: u32, reciprocal: u32) -> bool {
-    offset.wrapping_mul(reciprocal) < reciprocal
-}
-
-/// The index of the block that holds `offset`.
-#[inline]
-pub const fn block_index(offset: u32, reciprocal: u32) -> u32 {
-    ((offset as u64 * reciprocal as u64) >> 32) as u32
+pub const fn starts_block(offset: u32, reciprocal: u32, limit: u32) -> bool {
+    offset.wrapping_mul(reciprocal) < limit
 }
 
 #[cfg(test)]
@@ -178,17 +180,17 @@ mod tests {
     }
 
     #[test]
-    fn reciprocals_agree_with_division_at_every_offset() {
+    fn block_starts_agree_with_division_at_every_offset_of_the_first_slot() {
         for class in &TABLE[1..] {
-            for offset in 0..class.slots * SLOT_SIZE as u32 {
-                assert_eq!(
-                    is_block_start(offset, class.reciprocal),
-                    offset % class.block_size == 0
-                );
-                assert_eq!(
-                    block_index(offset, class.reciprocal),
-                    offset / class.block_size
-                );
+            for cut_blocks in [0, 1, class.blocks / 2, class.blocks - 1, class.blocks] {
+                for offset in 0..SLOT_SIZE as u32 {
+                    assert_eq!(
+                        starts_block(offset, class.reciprocal, cut_blocks * class.drift),
+                        offset % class.block_size == 0 && offset / class.block_size < cut_blocks,
+                        "offset {offset}, {cut_blocks} blocks of {}",
+                        class.block_size
+                    );
+                }
             }
         }
     }

@@ -118,7 +118,10 @@ impl Stats {
     /// Writes a table to `sink`, line by line.
     pub fn write(&self, sink: impl Fn(Line)) {
         sink(Line::message().text("statistics"));
-        sink(Line::empty().text("class   size    pools   in use     free  untouched     bytes in use"));
+        sink(
+            Line::empty()
+                .text("class   size    pools   in use     free  untouched     bytes in use"),
+        );
         for (class, size, counts) in self.used_classes() {
             sink(
                 Line::empty()

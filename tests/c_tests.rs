@@ -195,6 +195,7 @@ programs! {
     stress_seed_1: "stress.c", ["1"], 120, [linked: Linked];
     stress_seed_2: "stress.c", ["2"], 120, [preloaded: Preloaded];
     stress_seed_3: "stress.c", ["3", "30000"], 120, [with_static_library: Static];
+    stale_bytes: "stale_bytes.c", [], 60, [linked: Linked, preloaded: Preloaded];
     fork_threads: "fork_threads.c", [], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     short_threads: "short_threads.c", [], 120, [linked: Linked, preloaded: Preloaded];
     producer_and_consumer: "producer_consumer.c", ["pair"], 120, [linked: Linked, preloaded: Preloaded];
@@ -340,6 +341,8 @@ mod misuse {
     ];
     /// A small and a medium block, a run of slots of an arena, a mapping.
     const POOLED: &[&str] = &["48", "3000"];
+    /// Sizes whose pools are longer than a page, in either geometry: blocks are cut a page at a time.
+    const LONG_POOLS: &[&str] = &["1136", "3000"];
     const IN_ARENAS: &[&str] = &["48", "3000", "100000"];
     const ALL_SIZES: &[&str] = &["48", "3000", "100000", "2097152"];
 
@@ -472,7 +475,7 @@ mod misuse {
         no_memory_at_all: |way| expect_caught(way, &["wild-unmapped", "wild-small", "wild-noncanonical", "wild-last"], &CALLS, POOLED);
         misaligned: |way| expect_caught(way, &["misaligned", "misaligned-by-8"], &CALLS, ALL_SIZES);
         interior: |way| expect_caught(way, &["interior", "interior-half"], &CALLS, ALL_SIZES);
-        never_returned: |way| expect_caught(way, &["untouched"], &CALLS, POOLED);
+        never_returned: |way| expect_caught(way, &["untouched"], &CALLS, LONG_POOLS);
         arena_headers: |way| expect_caught(way, &["arena-header"], &CALLS, IN_ARENAS);
         freed: |way| expect_caught(way, &["freed", "freed-alone", "freed-then-others"], &CALLS, ALL_SIZES);
         freed_by_others: |way| expect_caught(way, &["freed-by-another-thread", "freed-of-ended-thread"], &CALLS, ALL_SIZES);

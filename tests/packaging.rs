@@ -325,10 +325,11 @@ fn programs_with_the_static_library() {
         ("cc", "-std=c11", "program.c"),
         ("c++", "-std=c++17", "program.cpp"),
     ] {
-        for linking in ["-pie", "-static"] {
-            let program = folder.join(format!("{compiler_name}{linking}"));
+        for linking in [&["-pie"][..], &["-static", "-DFULLY_STATIC"]] {
+            let program = folder.join(format!("{compiler_name}{}", linking[0]));
             run(compiler(compiler_name)
-                .args([standard, linking])
+                .arg(standard)
+                .args(linking)
                 .arg(format!("-I{}", installed("include").display()))
                 .arg(source(text))
                 .arg(installed("lib/libpymalloc.a"))

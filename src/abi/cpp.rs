@@ -26,37 +26,66 @@ fn next_definition(name: &CStr) -> *mut c_void {
     next
 }
 
-macro_rules! new {
-    ($($name:ident($size:ident $(, $other:ident: $type:ty)*) = $allocate:expr;)*) => {$(
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($size: usize $(, $other: $type)*) -> *mut c_void {
-            let block = $allocate;
-            if !block.is_null() {
-                return block.cast();
-            }
-            const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                Ok(name) => name,
-                Err(_) => panic!("an identifier has no zero byte"),
-            };
-            type Form = unsafe extern "C" fn(usize $(, $type)*) -> *mut c_void;
-            // SAFETY: the same symbol has the same type wherever it is defined.
-            unsafe { mem::transmute::<*mut c_void, Form>(next_definition(NAME))($size $(, $other)*) }
+/// Calls the next definition of `$name` unless `$block` is a block.
+macro_rules! or_next_definition {
+    ($block:expr, $name:ident($($argument:ident: $type:ty),*)) => {{
+        let block: *mut u8 = $block;
+        if !block.is_null() {
+            return block.cast();
         }
-    )*};
+        const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+            Ok(name) => name,
+            Err(_) => panic!("an identifier has no zero byte"),
+        };
+        type Form = unsafe extern "C" fn($($type),*) -> *mut c_void;
+        // SAFETY: the same symbol has the same type wherever it is defined.
+        unsafe { mem::transmute::<*mut c_void, Form>(next_definition(NAME))($($argument),*) }
+    }};
 }
 
 /// The address of a `std::nothrow_t`, which says nothing.
 type Nothrow = *const c_void;
 
+macro_rules! new {
+    ($($name:ident($($other:ident: $type:ty),*);)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(size: usize $(, $other: $type)*) -> *mut c_void {
+            #[inline(never)]
+            extern "C" fn beyond_bins(size: usize $(, $other: $type)*) -> *mut c_void {
+                or_next_definition!(
+                    alloc::allocate_beyond_bins(size),
+                    $name(size: usize $(, $other: $type)*)
+                )
+            }
+            alloc::allocate_or(size, |size| beyond_bins(size $(, $other)*))
+        }
+    )*};
+}
+
 new! {
-    _Znwm(size) = alloc::allocate(size);
-    _Znam(size) = alloc::allocate(size);
-    _ZnwmRKSt9nothrow_t(size, nothrow: Nothrow) = alloc::allocate(size);
-    _ZnamRKSt9nothrow_t(size, nothrow: Nothrow) = alloc::allocate(size);
-    _ZnwmSt11align_val_t(size, align: usize) = alloc::allocate_aligned(size, align);
-    _ZnamSt11align_val_t(size, align: usize) = alloc::allocate_aligned(size, align);
-    _ZnwmSt11align_val_tRKSt9nothrow_t(size, align: usize, nothrow: Nothrow) = alloc::allocate_aligned(size, align);
-    _ZnamSt11align_val_tRKSt9nothrow_t(size, align: usize, nothrow: Nothrow) = alloc::allocate_aligned(size, align);
+    _Znwm();
+    _Znam();
+    _ZnwmRKSt9nothrow_t(nothrow: Nothrow);
+    _ZnamRKSt9nothrow_t(nothrow: Nothrow);
+}
+
+macro_rules! new_aligned {
+    ($($name:ident($($other:ident: $type:ty),*);)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(size: usize, align: usize $(, $other: $type)*) -> *mut c_void {
+            or_next_definition!(
+                alloc::allocate_aligned(size, align),
+                $name(size: usize, align: usize $(, $other: $type)*)
+            )
+        }
+    )*};
+}
+
+new_aligned! {
+    _ZnwmSt11align_val_t();
+    _ZnamSt11align_val_t();
+    _ZnwmSt11align_val_tRKSt9nothrow_t(nothrow: Nothrow);
+    _ZnamSt11align_val_tRKSt9nothrow_t(nothrow: Nothrow);
 }
 
 macro_rules! delete {
@@ -64,7 +93,7 @@ macro_rules! delete {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(block: *mut c_void $(, $other: $type)*) {
             // SAFETY: passed on from the caller.
-            unsafe { alloc::free(block.cast(), Call::Delete) }
+            unsafe { alloc::free::<{ Call::Delete as u8 }>(block.cast()) }
         }
     )*};
 }

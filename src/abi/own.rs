@@ -63,7 +63,12 @@ pub extern "C" fn pymalloc_version() -> *const c_char {
 /// sets errno to ENOMEM when there is no memory or `size` exceeds PTRDIFF_MAX. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_malloc(size: usize) -> *mut c_void {
-    checked(alloc::allocate(size))
+    alloc::allocate_or(size, malloc_beyond_bins)
+}
+
+#[inline(never)]
+fn malloc_beyond_bins(size: usize) -> *mut c_void {
+    checked(alloc::allocate_beyond_bins(size))
 }
 
 /// As free(3): frees a block of any of the allocating functions; NULL is ignored. errno is kept. A pointer that is not that of
@@ -71,7 +76,7 @@ pub extern "C" fn pymalloc_malloc(size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pymalloc_free(ptr: *mut c_void) {
     // SAFETY: passed on from the caller.
-    unsafe { alloc::free(ptr.cast(), Call::Free) }
+    unsafe { alloc::free::<{ Call::Free as u8 }>(ptr.cast()) }
 }
 
 /// As calloc(3): `count` times `size` bytes, all zero. Returns NULL and sets errno to ENOMEM as pymalloc_malloc(), or
@@ -92,7 +97,7 @@ unsafe fn resize(ptr: *mut c_void, size: usize, call: Call) -> *mut c_void {
     }
     if size == 0 {
         // SAFETY: passed on from the caller.
-        unsafe { alloc::free(ptr.cast(), call) };
+        unsafe { alloc::free::<{ Call::Realloc as u8 }>(ptr.cast()) };
         return ptr::null_mut();
     }
     // SAFETY: passed on from the caller.
@@ -191,7 +196,7 @@ pub unsafe extern "C" fn pymalloc_malloc_usable_size(ptr: *mut c_void) -> usize 
 pub unsafe extern "C" fn pymalloc_free_sized(ptr: *mut c_void, size: usize) {
     let _ = size;
     // SAFETY: passed on from the caller.
-    unsafe { alloc::free(ptr.cast(), Call::FreeSized) }
+    unsafe { alloc::free::<{ Call::FreeSized as u8 }>(ptr.cast()) }
 }
 
 /// As C23's free_aligned_sized(): pymalloc_free() of a block that was allocated with this alignment and size. Thread-safe.
@@ -203,7 +208,7 @@ pub unsafe extern "C" fn pymalloc_free_aligned_sized(
 ) {
     let _ = (alignment, size);
     // SAFETY: passed on from the caller.
-    unsafe { alloc::free(ptr.cast(), Call::FreeAlignedSized) }
+    unsafe { alloc::free::<{ Call::FreeAlignedSized as u8 }>(ptr.cast()) }
 }
 
 /// Gives all memory back to the system that can be given back now: empty pools of every thread, free pages of arenas,

@@ -58,8 +58,7 @@ impl AbandonedPools {
         let pool = lists[class].iter().find(|pool| pool.remote.try_claim())?;
         lists[class].remove(pool);
         self.counts[class].fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the lists are locked no longer, but the pool is owned by the caller, which keeps it live.
-        Some(unsafe { &*core::ptr::from_ref(pool) })
+        Some(pool)
     }
 
     /// Holds the lists still across `fork`.

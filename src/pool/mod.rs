@@ -23,7 +23,7 @@
 //!   the pool is in. What others read meanwhile is atomic, and they treat it as a hint.
 //! - A free block, on whatever list, carries the mark of free blocks in its second word; an
 //!   allocated one does not (`allocate` wipes it), unless the program stores it there itself.
-//! - Blocks at or past `cut` are untouched: no byte of them was written since they were mapped or last purged.
+//! - Blocks past the high-water mark are untouched: no byte of them was written since they were mapped or last purged.
 //! - `countdown` of a used pool is its number of blocks in use, remote frees that were not collected
 //!   included. Of a current pool it means nothing: `allocate` does not count. When a
 //!   pool stops being current its list is empty, so that all cut blocks are in use.
@@ -31,11 +31,13 @@
 pub mod remote;
 
 use crate::arena;
+use crate::cpu;
 use crate::geometry::HEADER_SIZE;
 use crate::os;
 use crate::size_class::{self, SizeClass};
 use crate::sync::{AtomicPtr, Ordering};
 use core::cell::Cell;
+use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
@@ -56,8 +58,18 @@ impl Block {
     /// Whether the block carries the mark of free blocks.
     #[inline(always)]
     pub fn is_marked_free(&self) -> bool {
-        // Relaxed: the mark is read by whoever is about to free the block, so nobody else may write it.
+        // Relaxed: whoever frees a block is the only one to use it; whoever inspects it takes what is there.
         self.mark.load(Ordering::Relaxed) == arena::mark_of_free()
+    }
+
+    /// The same for the thread that is about to free the block.
+    ///
+    /// # Safety
+    /// Nobody writes the block: the program gives it up, or it is free in a pool of the caller's.
+    #[inline(always)]
+    pub unsafe fn is_marked_free_already(&self) -> bool {
+        // SAFETY: nobody writes it. A plain read: see `Pool::is_block_start`.
+        unsafe { *self.mark.as_ptr() == arena::mark_of_free() }
     }
 
     #[inline(always)]
@@ -83,10 +95,14 @@ impl Block {
 /// or heap changes it.
 #[repr(C)]
 pub struct FreeList {
-    head: atomic::AtomicPtr<Block>,
+    head: Cell<*const Block>,
     /// Goes down by one with every free; at zero the owner has something to do.
     countdown: AtomicU32,
 }
+
+// SAFETY: only the owner of the pool reads or writes the head; ownership passes by the remote word, which orders it. The
+// countdown is atomic.
+unsafe impl Sync for FreeList {}
 
 /// What a current pool's countdown starts from: so far from zero that it is met only by 2^31 frees without
 /// the list running empty once, and then starts again.
@@ -96,7 +112,7 @@ impl FreeList {
     #[allow(clippy::new_without_default, reason = "only ever made in constants")]
     pub const fn new() -> Self {
         FreeList {
-            head: atomic::AtomicPtr::new(ptr::null_mut()),
+            head: Cell::new(ptr::null()),
             countdown: AtomicU32::new(NEVER),
         }
     }
@@ -108,15 +124,14 @@ impl FreeList {
 
     #[inline(always)]
     fn head(&self) -> *const Block {
-        // Relaxed: only the owner writes, and it reads its own writes.
-        self.head.load(Ordering::Relaxed)
+        self.head.get()
     }
 
     #[inline(always)]
     fn set_head(&self, head: *const Block) {
-        // Release: a child that was forked in between must find a whole list, so that the block's own words
-        // must be written before. On x86-64 it costs nothing.
-        self.head.store(head.cast_mut(), Ordering::Release);
+        // A child that is forked in between must find a whole list, so that the block's own words must be written before.
+        atomic::compiler_fence(atomic::Ordering::Release);
+        self.head.set(head);
     }
 
     /// The number of blocks on the list.
@@ -134,16 +149,28 @@ impl FreeList {
         self.countdown.store(countdown, Ordering::Relaxed);
     }
 
-    /// Takes the newest block. Null when there is none.
+    /// Takes the newest block of the list at `base + offset`. Null when there is none.
+    ///
+    /// # Safety
+    /// A list of the calling thread must be there.
     #[inline(always)]
-    pub fn pop(&self) -> *mut u8 {
-        let head = self.head();
+    pub unsafe fn pop_at(base: usize, offset: usize) -> *mut u8 {
+        const { assert!(offset_of!(FreeList, head) == 0) };
+        // SAFETY: the head of the caller's list.
+        let head = unsafe { cpu::load_behind::<0>(base, offset) } as *const Block;
         // SAFETY: a block on the list is free and belongs to the list alone.
         if let Some(block) = unsafe { head.as_ref() } {
-            self.set_head(block.next());
+            // SAFETY: as above.
+            unsafe { cpu::store_behind(base, offset, block.next() as usize) };
             block.become_allocated();
         }
         head.cast_mut().cast()
+    }
+
+    /// Takes the newest block. Null when there is none.
+    pub fn pop(&self) -> *mut u8 {
+        // SAFETY: this is one.
+        unsafe { Self::pop_at(ptr::from_ref(self) as usize, 0) }
     }
 
     /// Puts a block in front. True when the countdown has reached zero.
@@ -151,9 +178,10 @@ impl FreeList {
     fn push(&self, block: &Block) -> bool {
         block.become_free(self.head());
         self.set_head(block);
-        let left = self.countdown().wrapping_sub(1);
-        self.set_countdown(left);
-        left == 0
+        // SAFETY: the countdown of this list, which only the owner, who is calling, writes.
+        unsafe {
+            cpu::count_down::<{ offset_of!(FreeList, countdown) }>(ptr::from_ref(self).cast())
+        }
     }
 
     /// The blocks on the list.
@@ -193,8 +221,9 @@ pub struct Pool {
     local: FreeList,
     next: Cell<*const Pool>,
     previous: Cell<*const Pool>,
-    /// Bytes from the start that are cut into blocks: the high-water mark.
-    cut: AtomicU32,
+    /// The high-water mark: the number of blocks that are cut, times the drift of the size class (see
+    /// `size_class::starts_block`).
+    limit: AtomicU32,
     reciprocal: AtomicU32,
     pub remote: RemoteFrees,
     /// 0 for a large run, which is no pool.
@@ -244,6 +273,25 @@ impl Pool {
         ptr::eq(self.owner.load(Ordering::Relaxed), heap)
     }
 
+    /// The header `offset` bytes behind `base`, if the pool's owner is `heap`: `at` and `is_owned_by` in one.
+    ///
+    /// # Safety
+    /// As `at`.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub unsafe fn at_if_owned_by<'a>(
+        base: usize,
+        offset: usize,
+        heap: *const Owner,
+    ) -> Option<&'a Pool> {
+        const { assert!(offset_of!(Pool, owner) == 0) };
+        // SAFETY: the header is readable.
+        unsafe {
+            cpu::holds_behind(base, offset, heap as usize)
+                .then(|| Pool::at((base + offset) as *const u8))
+        }
+    }
+
     /// Whose pool it is; null for nobody's.
     pub fn owner(&self) -> *const Owner {
         // Relaxed: a hint, unless the owner's lock is held.
@@ -290,31 +338,39 @@ impl Pool {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    fn cut(&self) -> u32 {
-        // Relaxed: only the owner writes. Others ask about blocks they hold, which were cut before they got them.
-        self.cut.load(Ordering::Relaxed)
-    }
-
     /// Blocks that are cut.
     pub fn cut_blocks(&self) -> u32 {
-        size_class::block_index(self.cut(), self.reciprocal.load(Ordering::Relaxed))
+        // Relaxed: only the owner writes. Others ask about blocks they hold, which were cut before they got them.
+        self.limit.load(Ordering::Relaxed) / self.size_class().drift
     }
 
-    /// Whether a block that can have been handed out starts at `offset` from the pool's start.
+    fn set_cut_blocks(&self, blocks: u32) {
+        // Relaxed: see `cut_blocks`.
+        self.limit
+            .store(blocks * self.size_class().drift, Ordering::Relaxed);
+    }
+
+    /// Whether a block that can have been handed out starts at `offset` from the pool's start, in its first slot.
+    ///
+    /// # Safety
+    /// The caller owns the pool.
     #[inline(always)]
-    pub fn is_block_start(&self, offset: u32) -> bool {
-        let reciprocal = self.reciprocal.load(Ordering::Relaxed);
-        offset < self.cut() && size_class::is_block_start(offset, reciprocal)
+    pub unsafe fn is_block_start(&self, offset: u32) -> bool {
+        // SAFETY: only the owner writes either, so that nobody does so now. Plain reads, since the compiler does not
+        // merge an atomic one into the instruction that uses it.
+        let (reciprocal, limit) = unsafe { (*self.reciprocal.as_ptr(), *self.limit.as_ptr()) };
+        size_class::starts_block(offset, reciprocal, limit)
     }
 
     /// The block that starts at `address`, which must lie in this pool.
     #[inline]
     pub fn block_at(&self, address: usize) -> Result<&Block, NotAllocated> {
         let offset = (address - self.start()) as u32;
-        if offset >= self.cut() {
+        let size = self.size_class().block_size;
+        if offset / size >= self.cut_blocks() {
             return Err(NotAllocated::Untouched);
         }
-        if !size_class::is_block_start(offset, self.reciprocal.load(Ordering::Relaxed)) {
+        if offset % size != 0 {
             return Err(NotAllocated::Interior);
         }
         // SAFETY: a cut block of a live pool is mapped, aligned to 16 and at least 16 bytes long.
@@ -324,7 +380,7 @@ impl Pool {
     /// The index and the start of the block around `address`, which must lie in this pool. `None` behind the last.
     pub fn block_around(&self, address: usize) -> Option<(u32, usize)> {
         let offset = (address - self.start()) as u32;
-        let index = size_class::block_index(offset, self.reciprocal.load(Ordering::Relaxed));
+        let index = offset / self.size_class().block_size;
         (index < self.size_class().blocks)
             .then(|| (index, self.start() + index as usize * self.block_size()))
     }
@@ -345,7 +401,7 @@ impl Pool {
         self.class.store(class as u8, Ordering::Relaxed);
         self.slots.store(entry.slots as u8, Ordering::Relaxed);
         self.reciprocal.store(entry.reciprocal, Ordering::Relaxed);
-        self.cut.store(0, Ordering::Relaxed);
+        self.limit.store(0, Ordering::Relaxed);
         self.remote.start_owned();
         self.local.set_head(ptr::null());
         self.local.set_countdown(0);
@@ -369,7 +425,8 @@ impl Pool {
         debug_assert!(self.state() == State::Current);
         self.local.set_head(bin.head());
         bin.set_head(ptr::null());
-        self.local.set_countdown(self.cut_blocks() - self.local.len());
+        self.local
+            .set_countdown(self.cut_blocks() - self.local.len());
         self.list.set(&self.local);
         self.set_state(State::Used);
     }
@@ -430,8 +487,22 @@ impl Pool {
         self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
-    /// Frees a block of the caller's own pool. True when the pool may have become empty.
+    /// Frees a block of the caller's own pool, whose header is `offset` bytes behind `base`. True when the pool may have
+    /// become empty.
+    ///
+    /// # Safety
+    /// As `at`, and the pool is the caller's.
+    #[cfg(not(loom))]
     #[inline(always)]
+    pub unsafe fn push_at(base: usize, offset: usize, block: &Block) -> bool {
+        // SAFETY: the `list` of the header; see `push`.
+        unsafe {
+            let list = cpu::load_behind::<{ offset_of!(Pool, list) }>(base, offset);
+            (*(list as *const FreeList)).push(block)
+        }
+    }
+
+    /// Frees a block of the caller's own pool. True when the pool may have become empty.
     pub fn push(&self, block: &Block) -> bool {
         debug_assert!(!self.owner().is_null() || self.state() == State::Abandoned);
         // SAFETY: `list` is null only until the pool is first owned, and otherwise leads to this header or to the
@@ -464,24 +535,19 @@ impl Pool {
     pub fn cut_more(&self, bin: &FreeList) {
         debug_assert!(self.state() == State::Current && self.has_untouched() && bin.is_empty());
         let size = self.block_size();
-        let cut = self.cut() as usize;
+        let cut = self.cut_blocks() as usize;
         let page = os::page_size();
-        let end_of_pool = self.size_class().blocks as usize * size;
         // As many as end within the page in which the next block ends; the last page of a pool may be cut short.
-        let fitting = ((cut + size).next_multiple_of(page) - cut) / size;
-        let end = (cut + fitting * size).min(end_of_pool);
-        let mut next: *const Block = ptr::null();
-        let mut offset = end;
-        while offset > cut {
-            offset -= size;
-            // SAFETY: an untouched block inside the pool, which nobody else can have.
-            let block = unsafe { &*((self.start() + offset) as *const Block) };
-            block.become_free(next);
-            next = block;
+        let fitting = (((cut + 1) * size).next_multiple_of(page) - cut * size) / size;
+        let end = (cut + fitting).min(self.size_class().blocks as usize);
+        // SAFETY: untouched blocks inside the pool, which nobody else can have.
+        let block = |index: usize| unsafe { &*((self.start() + index * size) as *const Block) };
+        for index in cut..end - 1 {
+            block(index).become_free(block(index + 1));
         }
-        // Relaxed: see `cut`.
-        self.cut.store(end as u32, Ordering::Relaxed);
-        bin.set_head(next);
+        block(end - 1).become_free(ptr::null());
+        self.set_cut_blocks(end as u32);
+        bin.set_head(block(cut));
     }
 
     /// Moves the remote frees of a current pool into its empty bin. False when there are none.
@@ -520,7 +586,8 @@ impl Pool {
     /// Counts the blocks in use anew: a thread that a fork left behind may have been between the two halves of a free.
     pub fn recount(&self) {
         debug_assert!(self.state() == State::Used);
-        self.local.set_countdown(self.cut_blocks() - self.local.len());
+        self.local
+            .set_countdown(self.cut_blocks() - self.local.len());
     }
 
     /// Whether a block that carries the mark really is on one of the pool's lists. The caller owns the pool.
@@ -568,14 +635,14 @@ impl PoolList {
         }
     }
 
-    /// The first pool.
-    pub fn first(&self) -> Option<&Pool> {
+    /// The first pool. It stays live as long as it is on the list or its caller's.
+    pub fn first<'a>(&self) -> Option<&'a Pool> {
         // SAFETY: pools on a list are live.
         unsafe { self.first.get().as_ref() }
     }
 
     /// The pools, from the first on. The one that was given out may be removed meanwhile.
-    pub fn iter(&self) -> impl Iterator<Item = &Pool> {
+    pub fn iter<'a>(&self) -> impl Iterator<Item = &'a Pool> + use<'a> {
         let mut next = self.first.get();
         core::iter::from_fn(move || {
             // SAFETY: as above.

@@ -104,7 +104,11 @@ pub fn handle_forks() {
     if !REGISTERED.swap(true, Ordering::Relaxed) {
         // SAFETY: the handlers stay mapped: the library is never unmapped.
         unsafe {
-            libc::pthread_atfork(Some(before_fork), Some(after_in_parent), Some(after_in_child));
+            libc::pthread_atfork(
+                Some(before_fork),
+                Some(after_in_parent),
+                Some(after_in_child),
+            );
         }
     }
 }

@@ -108,7 +108,11 @@ mod with_key {
             known => {
                 // SAFETY: the key exists.
                 let heap = unsafe { libc::pthread_getspecific(known - 1) };
-                if heap.is_null() { &NOT_YET } else { heap.cast() }
+                if heap.is_null() {
+                    &NOT_YET
+                } else {
+                    heap.cast()
+                }
             }
         }
     }

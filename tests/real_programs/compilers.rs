@@ -10,12 +10,20 @@ use crate::harness::{Bytes, Side, input, same_with_and_without};
 /// The path of the compiler proper: `gcc` is only the driver that starts it.
 fn compiler_proper(driver: &str, program: &str) -> String {
     crate::harness::require(&[driver]);
-    let output = Command::new(driver).arg(format!("-print-prog-name={program}")).output().unwrap();
+    let output = Command::new(driver)
+        .arg(format!("-print-prog-name={program}"))
+        .output()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_string()
 }
 
 fn compile(side: &Side, compiler: &str, source: &Path, object: &str, options: &[&str]) -> Bytes {
-    side.ok(side.command(compiler).args(options).arg("-c").arg(source).args(["-o", object]));
+    side.ok(side
+        .command(compiler)
+        .args(options)
+        .arg("-c")
+        .arg(source)
+        .args(["-o", object]));
     Bytes(side.read(object))
 }
 
@@ -26,9 +34,12 @@ fn gcc() {
     same_with_and_without("gcc", &["gcc", &cc1], |side| {
         let source = side.write("large.c", &large);
         let object = compile(side, "gcc", &source, "large.o", &["-O2", "-g", "-Wall"]);
-        side.ok(side.command("gcc").args(["-flto", "-O2", "large.c", "-o", "large-lto"]));
+        side.ok(side
+            .command("gcc")
+            .args(["-flto", "-O2", "large.c", "-o", "large-lto"]));
         side.ok(side.command("gcc").args(["large.o", "-o", "large"]));
-        let runs = ["large", "large-lto"].map(|program| side.ok(&mut side.command(side.path(program))));
+        let runs =
+            ["large", "large-lto"].map(|program| side.ok(&mut side.command(side.path(program))));
         (object, Bytes(side.read("large")), runs)
     });
 }
@@ -37,9 +48,19 @@ fn gcc() {
 fn gxx() {
     let cc1plus = compiler_proper("g++", "cc1plus");
     same_with_and_without("g++", &["g++", &cc1plus], |side| {
-        let object = compile(side, "g++", &input("templates.cpp"), "templates.o", &["-std=c++17", "-O2"]);
+        let object = compile(
+            side,
+            "g++",
+            &input("templates.cpp"),
+            "templates.o",
+            &["-std=c++17", "-O2"],
+        );
         side.ok(side.command("g++").args(["templates.o", "-o", "templates"]));
-        (object, Bytes(side.read("templates")), side.ok(&mut side.command(side.path("templates"))))
+        (
+            object,
+            Bytes(side.read("templates")),
+            side.ok(&mut side.command(side.path("templates"))),
+        )
     });
 }
 
@@ -55,9 +76,14 @@ fn cargo_and_rustc() {
         );
         side.write("build.rs", include_str!("inputs/build_script.rs"));
         side.write("src/main.rs", generic_crate());
-        side.ok(side.command("cargo").args(["build", "--release", "--offline", "--quiet"]));
+        side.ok(side
+            .command("cargo")
+            .args(["build", "--release", "--offline", "--quiet"]));
         let built = "target/release/generated";
-        (Bytes(side.read(built)), side.ok(&mut side.command(side.path(built))))
+        (
+            Bytes(side.read(built)),
+            side.ok(&mut side.command(side.path(built))),
+        )
     });
 }
 
@@ -66,8 +92,17 @@ fn generic_crate() -> String {
     let mut source = include_str!("inputs/generic_crate.rs").to_string();
     source.push_str("\nfn main() {\n    println!(\"{}\", env!(\"GENERATED\"));\n");
     for size in 1..40 {
-        writeln!(source, "    report(Pool::<[u8; {size}], {}>::new({size}));", size * 3).unwrap();
-        writeln!(source, "    report(Pool::<(u64, [i16; {size}]), {size}>::new(7));").unwrap();
+        writeln!(
+            source,
+            "    report(Pool::<[u8; {size}], {}>::new({size}));",
+            size * 3
+        )
+        .unwrap();
+        writeln!(
+            source,
+            "    report(Pool::<(u64, [i16; {size}]), {size}>::new(7));"
+        )
+        .unwrap();
     }
     source + "    threads();\n}\n"
 }

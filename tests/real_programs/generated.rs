@@ -13,15 +13,21 @@ impl Numbers {
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }
 
     pub fn word(&mut self) -> String {
         const SYLLABLES: [&str; 16] = [
-            "ar", "en", "blo", "ck", "po", "ol", "he", "ap", "fre", "li", "st", "ma", "p", "su", "ing", "er",
+            "ar", "en", "blo", "ck", "po", "ol", "he", "ap", "fre", "li", "st", "ma", "p", "su",
+            "ing", "er",
         ];
-        (0..1 + self.below(4)).map(|_| SYLLABLES[self.below(SYLLABLES.len())]).collect()
+        (0..1 + self.below(4))
+            .map(|_| SYLLABLES[self.below(SYLLABLES.len())])
+            .collect()
     }
 
     pub fn sentence(&mut self) -> String {
@@ -53,7 +59,11 @@ pub fn c_program(functions: usize) -> String {
     );
     for f in 1..functions {
         let (a, b, m) = (numbers.below(f), numbers.below(f), 3 + numbers.below(29));
-        writeln!(c, "static long f{f}(long x, struct node *n)\n{{\n    long sum = x;").unwrap();
+        writeln!(
+            c,
+            "static long f{f}(long x, struct node *n)\n{{\n    long sum = x;"
+        )
+        .unwrap();
         match numbers.below(4) {
             0 => writeln!(
                 c,
@@ -107,10 +117,19 @@ pub fn git_history(commits: usize, files: usize) -> String {
     let mut stream = String::new();
     for commit in 0..commits {
         let side = commit % 10 == 8;
-        let branch = if side { format!("side-{commit}") } else { "main".to_string() };
+        let branch = if side {
+            format!("side-{commit}")
+        } else {
+            "main".to_string()
+        };
         let message = numbers.sentence();
         writeln!(stream, "commit refs/heads/{branch}\nmark :{}", commit + 1).unwrap();
-        writeln!(stream, "committer A U Thor <author@example.com> {} +0000", 1_600_000_000 + commit * 600).unwrap();
+        writeln!(
+            stream,
+            "committer A U Thor <author@example.com> {} +0000",
+            1_600_000_000 + commit * 600
+        )
+        .unwrap();
         writeln!(stream, "data {}\n{message}", message.len()).unwrap();
         if side {
             writeln!(stream, "from :{commit}").unwrap();
@@ -129,7 +148,13 @@ pub fn git_history(commits: usize, files: usize) -> String {
                 }
             }
             let text = contents[file].join("\n") + "\n";
-            writeln!(stream, "M 100644 inline part-{}/file-{file}.txt\ndata {}\n{text}", file % 7, text.len()).unwrap();
+            writeln!(
+                stream,
+                "M 100644 inline part-{}/file-{file}.txt\ndata {}\n{text}",
+                file % 7,
+                text.len()
+            )
+            .unwrap();
         }
         stream.push('\n');
     }

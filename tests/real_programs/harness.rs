@@ -21,8 +21,15 @@ use crate::common;
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// What a program needs of the caller's environment to be found and to find its own files.
-const KEPT_VARIABLES: [&str; 7] =
-    ["PATH", "HOME", "USER", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "PYENV_ROOT"];
+const KEPT_VARIABLES: [&str; 7] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "PYENV_ROOT",
+];
 
 /// What a finished program showed to the outside.
 #[derive(PartialEq, Eq)]
@@ -42,7 +49,12 @@ impl fmt::Debug for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status)?;
         for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
-            writeln!(f, "--- {name}, {} bytes ---\n{}", stream.len(), shortened(stream))?;
+            writeln!(
+                f,
+                "--- {name}, {} bytes ---\n{}",
+                stream.len(),
+                shortened(stream)
+            )?;
         }
         Ok(())
     }
@@ -87,13 +99,19 @@ impl Side {
     /// A command that sees nothing of the caller's but the `KEPT_VARIABLES`.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
-        command.env_clear().current_dir(&self.folder).stdin(Stdio::null());
+        command
+            .env_clear()
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
         for name in KEPT_VARIABLES {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
-        command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("TMPDIR", &self.folder);
+        command
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .env("TMPDIR", &self.folder);
         if let Some(library) = self.preload {
             command.env("LD_PRELOAD", library);
         }
@@ -102,19 +120,23 @@ impl Side {
 
     /// Runs to the end; the exit status is the caller's to judge.
     pub fn run(&self, command: &mut Command) -> Outcome {
-        let mut child = Running::start(
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()),
-        );
+        let mut child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let stdout = drain(child.child.stdout.take().unwrap());
         let stderr = drain(child.child.stderr.take().unwrap());
         let status = child.wait(TIME_LIMIT);
         // Ends what the program left running too: it would hold the pipes open.
         drop(child);
-        let outcome =
-            Outcome { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() };
+        let outcome = Outcome {
+            status,
+            stdout: stdout.join().unwrap(),
+            stderr: stderr.join().unwrap(),
+        };
         // The library speaks only of a misuse or of a setting that it does not know.
         assert!(
-            !outcome.stderr.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"pymalloc: ")),
+            !outcome
+                .stderr
+                .split(|byte| *byte == b'\n')
+                .any(|line| line.starts_with(b"pymalloc: ")),
             "the library complained in {command:?}: {outcome:?}"
         );
         outcome
@@ -126,14 +148,20 @@ impl Side {
         assert!(
             outcome.status.success(),
             "{} the preload, {command:?} failed: {outcome:?}",
-            if self.preload.is_some() { "with" } else { "without" }
+            if self.preload.is_some() {
+                "with"
+            } else {
+                "without"
+            }
         );
         outcome
     }
 
     /// Runs a script of the shell, which must succeed.
     pub fn shell(&self, script: &str) -> Outcome {
-        self.ok(self.command("bash").args(["-euo", "pipefail", "-c", script]))
+        self.ok(self
+            .command("bash")
+            .args(["-euo", "pipefail", "-c", script]))
     }
 
     /// With the preload, asserts that `command` binds its malloc to the
@@ -142,12 +170,19 @@ impl Side {
         let Some(library) = self.preload else { return };
         let report = self.path("bindings");
         fs::create_dir_all(&report).unwrap();
-        self.run(command.env("LD_DEBUG", "bindings").env("LD_DEBUG_OUTPUT", report.join("of")));
+        self.run(
+            command
+                .env("LD_DEBUG", "bindings")
+                .env("LD_DEBUG_OUTPUT", report.join("of")),
+        );
         let bound = fs::read_dir(&report).unwrap().any(|process| {
             let lines = fs::read(process.unwrap().path()).unwrap();
             binds_malloc_to(&String::from_utf8_lossy(&lines), library)
         });
-        assert!(bound, "the preload does not reach the malloc of {command:?}");
+        assert!(
+            bound,
+            "the preload does not reach the malloc of {command:?}"
+        );
         fs::remove_dir_all(&report).unwrap();
     }
 }
@@ -156,7 +191,9 @@ fn binds_malloc_to(bindings: &str, library: &Path) -> bool {
     let to = format!(" to {} [0]: normal symbol `", library.display());
     bindings.lines().any(|line| {
         line.split_once(&to).is_some_and(|(_, symbol)| {
-            ["malloc'", "calloc'", "free'"].iter().any(|name| symbol.starts_with(name))
+            ["malloc'", "calloc'", "free'"]
+                .iter()
+                .any(|name| symbol.starts_with(name))
         })
     })
 }
@@ -223,7 +260,9 @@ pub fn same_with_and_without<T: PartialEq + fmt::Debug>(
     require(programs);
     let library: &'static Path = common::library();
     let [without, with] = [None, Some(library)].map(|preload| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real_programs").join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("real_programs")
+            .join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
@@ -236,7 +275,10 @@ pub fn same_with_and_without<T: PartialEq + fmt::Debug>(
         fs::remove_dir_all(&side.folder).unwrap();
         result
     });
-    assert!(without == with, "{name}\n=== without the preload: {without:?}\n=== with: {with:?}");
+    assert!(
+        without == with,
+        "{name}\n=== without the preload: {without:?}\n=== with: {with:?}"
+    );
 }
 
 /// A file of the folder `inputs`.
@@ -254,8 +296,14 @@ pub fn require(programs: &[&str]) {
         return;
     }
     install_programs();
-    let missing: Vec<_> = programs.iter().filter(|program| find(program).is_none()).collect();
-    assert!(missing.is_empty(), "{missing:?} not found, and not installed by install-test-programs");
+    let missing: Vec<_> = programs
+        .iter()
+        .filter(|program| find(program).is_none())
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{missing:?} not found, and not installed by install-test-programs"
+    );
 }
 
 pub fn install_programs() {
@@ -269,7 +317,9 @@ pub fn install_programs() {
 
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }
 
 /// A short stand-in for bytes that are too long to print when they differ.
@@ -278,7 +328,10 @@ pub struct Bytes(pub Vec<u8>);
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = self.0.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte));
+        let sum = self
+            .0
+            .iter()
+            .fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte));
         write!(f, "{} bytes, checksum {sum:016x}", self.0.len())
     }
 }

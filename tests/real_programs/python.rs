@@ -8,10 +8,20 @@ use crate::harness::{input, install_programs, project, same_with_and_without};
 
 /// Paths of the CPythons from 3.8 on that are found, oldest first.
 fn found() -> Vec<PathBuf> {
-    let list = Command::new(project().join("scripts/cpython-suite")).arg("--list").output().unwrap();
+    let list = Command::new(project().join("scripts/cpython-suite"))
+        .arg("--list")
+        .output()
+        .unwrap();
     let lines = String::from_utf8(list.stdout).unwrap();
-    let paths: Vec<_> = lines.lines().map(|line| PathBuf::from(line.split(' ').nth(1).unwrap())).collect();
-    assert!(!paths.is_empty(), "no CPython was found: {}", String::from_utf8_lossy(&list.stderr));
+    let paths: Vec<_> = lines
+        .lines()
+        .map(|line| PathBuf::from(line.split(' ').nth(1).unwrap()))
+        .collect();
+    assert!(
+        !paths.is_empty(),
+        "no CPython was found: {}",
+        String::from_utf8_lossy(&list.stderr)
+    );
     paths
 }
 
@@ -25,7 +35,11 @@ fn cpython_suite() {
         .unwrap();
     let report = String::from_utf8_lossy(&run.stdout);
     println!("{report}");
-    assert!(run.status.success(), "{report}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(
+        run.status.success(),
+        "{report}{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
 }
 
 /// Every version, on each allocator that it can put on top of malloc.
@@ -49,7 +63,10 @@ fn cpython_objects() {
 fn numpy() {
     install_programs();
     let python = project().join("target/venv/bin/python");
-    assert!(python.exists(), "no target/venv with numpy, and install-test-programs did not make one");
+    assert!(
+        python.exists(),
+        "no target/venv with numpy, and install-test-programs did not make one"
+    );
     same_with_and_without("numpy", &[python.to_str().unwrap()], |side| {
         side.ok(side
             .command(&python)

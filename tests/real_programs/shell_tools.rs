@@ -7,7 +7,9 @@ use crate::harness::{Bytes, input, same_with_and_without};
 
 #[test]
 fn bash() {
-    same_with_and_without("bash", &["bash"], |side| side.ok(side.command("bash").arg(input("arrays.sh"))));
+    same_with_and_without("bash", &["bash"], |side| {
+        side.ok(side.command("bash").arg(input("arrays.sh")))
+    });
 }
 
 #[test]
@@ -49,15 +51,30 @@ fn tar_gzip_and_xz() {
 
 #[test]
 fn make() {
-    let mut makefile = String::from("NAMES := $(foreach i,0 1 2 3 4 5 6 7 8 9,$(foreach j,0 1 2 3 4 5 6 7 8 9,t$i$j))\n");
-    makefile.push_str("REVERSED = $(if $1,$(call REVERSED,$(wordlist 2,$(words $1),$1)) $(firstword $1))\n");
+    let mut makefile = String::from(
+        "NAMES := $(foreach i,0 1 2 3 4 5 6 7 8 9,$(foreach j,0 1 2 3 4 5 6 7 8 9,t$i$j))\n",
+    );
+    makefile.push_str(
+        "REVERSED = $(if $1,$(call REVERSED,$(wordlist 2,$(words $1),$1)) $(firstword $1))\n",
+    );
     makefile.push_str("all: last\n\t@cat $(NAMES:=.out)\n");
     makefile.push_str("%.out: %.in\n\t@tr a-z A-Z < $< > $@\n");
     for target in 0..100 {
-        let earlier = if target == 0 { String::new() } else { format!("t{:02}.out", target / 2) };
-        writeln!(makefile, "t{target:02}.out: {}", if target == 0 { "" } else { &earlier }).unwrap();
+        let earlier = if target == 0 {
+            String::new()
+        } else {
+            format!("t{:02}.out", target / 2)
+        };
+        writeln!(
+            makefile,
+            "t{target:02}.out: {}",
+            if target == 0 { "" } else { &earlier }
+        )
+        .unwrap();
     }
-    makefile.push_str("$(foreach n,$(NAMES),$(eval $n.in: ; @echo $n $(call REVERSED,$(NAMES)) > $n.in))\n");
+    makefile.push_str(
+        "$(foreach n,$(NAMES),$(eval $n.in: ; @echo $n $(call REVERSED,$(NAMES)) > $n.in))\n",
+    );
     makefile.push_str("last: $(NAMES:=.out)\n");
     same_with_and_without("make", &["make"], |side| {
         side.write("Makefile", &makefile);
