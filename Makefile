@@ -85,11 +85,11 @@ test: test-default test-small test-loom ## every test, on both geometries, and t
 
 test-default: all small
 	@scripts/install-test-programs
-	$(CARGO) test
+	$(CARGO) test --no-fail-fast
 
 test-small: all small
 	@scripts/install-test-programs
-	$(CARGO) test --features small-arenas
+	$(CARGO) test --no-fail-fast --features small-arenas
 
 test-loom:
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --lib --target-dir $(CARGO_TARGET_DIR)/loom loom

@@ -12,7 +12,10 @@
 enum { MOST_BLOCKS = 200000, MOST_ARENAS = 64, MOST_POOLS = 128 };
 /* The filling class and the one that asks for new pools: neither is used by the C library. Both have pools of one slot. */
 enum { FILLING = 240, ASKING = 432 };
-/* Empty pools that a thread may keep until malloc_trim, besides the one that each class allocates from; they keep their arenas. */
+/*
+ * Empty pools that a thread may keep until malloc_trim, besides the one that each class allocates from. They keep their
+ * arenas.
+ */
 enum { KEPT_POOLS = 4 };
 
 static struct block {

@@ -85,7 +85,10 @@ MAYBE_UNUSED static inline size_t hide_size(size_t size)
 
 typedef int inspect_function(const void *, pymalloc_info *);
 
-/* Looks a function up by name, so that one source serves a program that is linked with the library and one that it is preloaded into. */
+/*
+ * Looks a function up by name, so that one source serves a program that is linked with the library and one that it is
+ * preloaded into.
+ */
 MAYBE_UNUSED static uintptr_t find(const char *name)
 {
     void *found = dlsym(RTLD_DEFAULT, name);
@@ -154,7 +157,10 @@ MAYBE_UNUSED static void fill(void *block, size_t size, uint64_t id)
         bytes[at] = (unsigned char)(word >> 32) ^ (unsigned char)at;
 }
 
-/* Whether the first `size` bytes of a block are as fill() of at least `size` bytes left them; `size` is a multiple of 8, or all. */
+/*
+ * Whether the first `size` bytes of a block are as fill() of at least `size` bytes left them; `size` is a multiple of 8,
+ * or all of what was filled.
+ */
 MAYBE_UNUSED static int is_filled(const void *block, size_t size, uint64_t id)
 {
     const unsigned char *bytes = (const unsigned char *)block;

@@ -179,8 +179,8 @@ template <typename Form> void expect_refused(const char *name, bool throws, Form
             } catch (const OutOfReserve &) {
                 thrown = true;
             }
-            CHECK(block == nullptr && thrown == throws && handler_calls == 1, "%s: a new-handler that throws was called %d times, thrown: %d",
-                  name, handler_calls, int(thrown));
+            CHECK(block == nullptr && thrown == throws && handler_calls == 1,
+                  "%s: a new-handler that throws was called %d times, thrown: %d", name, handler_calls, int(thrown));
             std::set_new_handler(nullptr);
         }
     }

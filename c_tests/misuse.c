@@ -244,7 +244,10 @@ static void do_usable_size(void *pointer)
     hide_size(malloc_usable_size(pointer));
 }
 
-/* The other thread exists before the misused pointer does: to create it then would allocate, perhaps the very block that was freed. */
+/*
+ * The other thread exists before the misused pointer does: to create it then would allocate, perhaps the very block that
+ * was freed.
+ */
 static pthread_barrier_t turn;
 static void *handed_over;
 
@@ -290,7 +293,8 @@ int main(int count, char **arguments)
     const struct call *call = calls;
     while (call < calls + COUNT_OF(calls) && strcmp(call->name, arguments[2]) != 0)
         call++;
-    CHECK(kind < kinds + COUNT_OF(kinds) && call < calls + COUNT_OF(calls), "no such misuse: %s of %s", arguments[2], arguments[1]);
+    CHECK(kind < kinds + COUNT_OF(kinds) && call < calls + COUNT_OF(calls), "no such misuse: %s of %s", arguments[2],
+          arguments[1]);
 
     pthread_t thread;
     pthread_barrier_init(&turn, NULL, 2);

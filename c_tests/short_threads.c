@@ -46,8 +46,8 @@ static void *live_shortly(void *number)
         ring[id % COUNT_OF(ring)].size = size;
         ring[id % COUNT_OF(ring)].id = id;
         pthread_mutex_unlock(&lock);
-        CHECK(!old_block || is_filled(old_block, old_size, old_id), "block %p of %zu bytes, left by an earlier thread, was overwritten",
-              old_block, old_size);
+        CHECK(!old_block || is_filled(old_block, old_size, old_id),
+              "block %p of %zu bytes, left by an earlier thread, was overwritten", old_block, old_size);
         free(old_block);
     }
     for (size_t at = 0; at < COUNT_OF(own); at++)

@@ -12,7 +12,7 @@
 use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_MASK, SLOT_SIZE};
-use crate::heap::{after_last_free, free_foreign, roster};
+use crate::heap::{after_last_free, free_foreign, is_free_in_foreign, roster};
 use crate::large;
 use crate::mapping;
 use crate::pool::{Block, NotAllocated, Pool};
@@ -196,13 +196,12 @@ fn find(address: usize) -> Result<Place<'static>, Fault> {
     }
 }
 
-/// Whether a block with the mark of free blocks is one. A program can store the mark itself, if only by copying what a
-/// freed block held; in a pool of its own the thread can look. Elsewhere the mark is believed.
+/// Whether a block with the mark of free blocks is one.
 #[cold]
 fn is_free(pool: &Pool, block: &Block) -> bool {
     match thread::own() {
         Some(heap) if pool.is_owned_by(heap.as_owner()) => pool.is_on_a_list(block),
-        _ => true,
+        _ => is_free_in_foreign(pool, block),
     }
 }
 

@@ -48,13 +48,6 @@ const MAP_PLACES: usize = 1 << 16;
 /// For each place the address of the live arena there, or 0.
 static MAP: [AtomicUsize; MAP_PLACES] = [const { AtomicUsize::new(0) }; MAP_PLACES];
 
-/// A number that no program holds by chance and that the fast path of `free` has at hand: the address of
-/// the map. It marks free blocks (see `pool::Block`).
-#[inline(always)]
-pub fn mark_of_free() -> usize {
-    MAP.as_ptr() as usize
-}
-
 /// What place 0 holds from the first arena on, so that small numbers mistaken for pointers do not find an arena at
 /// address 0 there. An arena whose place that would be overflows.
 const NO_ARENA: usize = 1;

@@ -201,6 +201,7 @@ programs! {
     producer_and_consumer: "producer_consumer.c", ["pair"], 120, [linked: Linked, preloaded: Preloaded];
     sleeping_owner: "producer_consumer.c", ["sleeper"], 60, [linked: Linked, preloaded: Preloaded];
     exhaustion: "exhaustion.c", [], 120, [linked: Linked, preloaded: Preloaded];
+    map_limit: "map_limit.c", [], 60, [linked: Linked, preloaded: Preloaded];
     destructors_of_keys: "late_free.c", ["keys"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     realloc_growth: "realloc_growth.c", [], 60, [linked: Linked, preloaded: Preloaded];
     arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
@@ -307,6 +308,12 @@ mod ends {
     fn the_library_itself_opened_and_closed() {
         let path = library().to_str().expect("the path is UTF-8");
         expect_success("late_dlopen.c", Way::Alone, &[path], 60);
+    }
+
+    #[test]
+    fn the_library_itself_opened_when_no_key_is_left() {
+        let path = library().to_str().expect("the path is UTF-8");
+        expect_success("no_keys.c", Way::Alone, &[path], 60);
     }
 }
 

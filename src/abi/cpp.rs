@@ -73,6 +73,9 @@ macro_rules! new_aligned {
     ($($name:ident($($other:ident: $type:ty),*);)*) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(size: usize, align: usize $(, $other: $type)*) -> *mut c_void {
+            // The C++ library rounds the size up to the alignment and does not look for overflow: it must not get
+            // there, and this much fails as well.
+            let size = size.min(isize::MAX as usize & !(align - 1));
             or_next_definition!(
                 alloc::allocate_aligned(size, align),
                 $name(size: usize, align: usize $(, $other: $type)*)

@@ -268,7 +268,7 @@ pub(super) fn summary(stats: &Stats) -> Mallinfo2 {
         hblks: stats.mappings.live,
         hblkhd: stats.mappings.live_bytes,
         usmblks: stats.arenas.most * crate::geometry::ARENA_SIZE,
-        uordblks: stats.bytes_in_use(),
+        uordblks: stats.bytes_in_use() - stats.mappings.live_bytes,
         fordblks: stats.bytes_free() + stats.free_slot_bytes(),
         keepcost: stats.mappings.cached_bytes,
         ..Mallinfo2::default()
@@ -276,7 +276,7 @@ pub(super) fn summary(stats: &Stats) -> Mallinfo2 {
 }
 
 /// As mallinfo2(3), in bytes: `arena` is the arenas' address space, `usmblks` the most it ever was, `hblks` and `hblkhd` the
-/// number and bytes of mappings, `ordblks` the number of free blocks, `uordblks` the bytes in use (mappings included),
+/// number and bytes of mappings, `ordblks` the number of free blocks, `uordblks` the bytes in use outside of mappings,
 /// `fordblks` the bytes free, `keepcost` the bytes of freed mappings that are kept. The rest is 0. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_mallinfo2() -> Mallinfo2 {

@@ -11,7 +11,7 @@ pub mod roster;
 mod usedpools;
 
 #[cfg(not(loom))]
-pub use usedpools::{Heap, after_last_free, free_foreign};
+pub use usedpools::{Heap, after_last_free, free_foreign, is_free_in_foreign};
 
 #[cfg(all(test, loom))]
 mod model;

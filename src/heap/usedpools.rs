@@ -406,3 +406,31 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         None => abandon(pool),
     }
 }
+
+/// Whether a block that carries the mark of free blocks is free, in a pool that the calling thread's heap does not own.
+/// A program can bring a mark back to where it was, by copying what it never wrote.
+#[cold]
+pub fn is_free_in_foreign(pool: &Pool, block: &Block) -> bool {
+    loop {
+        // SAFETY: owners are heaps, and heaps are never unmapped.
+        if let Some(owner) = unsafe { pool.owner().cast::<Heap>().as_ref() } {
+            let _lists = owner.lists.lock();
+            if pool.is_owned_by(owner.as_owner()) {
+                return pool.is_on_a_list(block);
+            }
+        } else if pool.remote.try_claim() {
+            let abandoned = pool.state() == State::Abandoned;
+            if abandoned {
+                ABANDONED.remove(pool);
+            }
+            pool.become_used_by(ptr::null());
+            let free = pool.is_on_a_list(block);
+            if abandoned || !pool.try_become_full_again() {
+                abandon(pool);
+            }
+            return free;
+        }
+        // Between owners: whoever is giving it up or claiming it is about to finish.
+        core::hint::spin_loop();
+    }
+}

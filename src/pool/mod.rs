@@ -32,7 +32,7 @@ pub mod remote;
 
 use crate::arena;
 use crate::cpu;
-use crate::geometry::HEADER_SIZE;
+use crate::geometry::{HEADER_SIZE, SLOT_SIZE};
 use crate::os;
 use crate::size_class::{self, SizeClass};
 use crate::sync::{AtomicPtr, Ordering};
@@ -50,16 +50,21 @@ pub struct Owner(());
 #[repr(C)]
 pub struct Block {
     next: atomic::AtomicPtr<Block>,
-    /// `arena::mark_of_free` while the block is free.
+    /// While the block is free, its own address plus `MARK`.
     mark: AtomicUsize,
 }
+
+/// Makes the mark of a free block from its address. With the address in it, because a program may copy bytes that a freed
+/// block left behind to anywhere else. Odd, since few programs keep odd numbers near a block's own address in it; what
+/// the value is does not matter otherwise.
+const MARK: usize = 0x5b8d_1e75;
 
 impl Block {
     /// Whether the block carries the mark of free blocks.
     #[inline(always)]
     pub fn is_marked_free(&self) -> bool {
         // Relaxed: whoever frees a block is the only one to use it; whoever inspects it takes what is there.
-        self.mark.load(Ordering::Relaxed) == arena::mark_of_free()
+        self.mark.load(Ordering::Relaxed) == self.mark_if_free()
     }
 
     /// The same for the thread that is about to free the block.
@@ -69,7 +74,12 @@ impl Block {
     #[inline(always)]
     pub unsafe fn is_marked_free_already(&self) -> bool {
         // SAFETY: nobody writes it. A plain read: see `Pool::is_block_start`.
-        unsafe { *self.mark.as_ptr() == arena::mark_of_free() }
+        unsafe { *self.mark.as_ptr() == self.mark_if_free() }
+    }
+
+    #[inline(always)]
+    fn mark_if_free(&self) -> usize {
+        (ptr::from_ref(self) as usize).wrapping_add(MARK)
     }
 
     #[inline(always)]
@@ -81,7 +91,7 @@ impl Block {
     #[inline(always)]
     fn become_free(&self, next: *const Block) {
         self.next.store(next.cast_mut(), Ordering::Relaxed);
-        self.mark.store(arena::mark_of_free(), Ordering::Relaxed);
+        self.mark.store(self.mark_if_free(), Ordering::Relaxed);
     }
 
     /// Wipes the mark.
@@ -590,16 +600,46 @@ impl Pool {
             .set_countdown(self.cut_blocks() - self.local.len());
     }
 
-    /// Whether a block that carries the mark really is on one of the pool's lists. The caller owns the pool.
+    /// Whether a block that carries the mark really is on one of the pool's lists. The caller owns the pool, or holds the
+    /// lock of the heap that does.
+    ///
+    /// In the second case the owner may pop and push meanwhile, so that each step is checked before it is taken: the block
+    /// that is asked about is not missed unless it is freed this very moment, and a live one is not met.
     pub fn is_on_a_list(&self, block: &Block) -> bool {
         // SAFETY: as in `push`.
         let list = unsafe { &*self.list.get() };
-        list.blocks().any(|free| ptr::eq(free, block))
-            || self
-                .remote
-                .peek(self.start())
-                .blocks()
-                .any(|free| ptr::eq(free, block))
+        self.leads_to(list.head(), block) || self.leads_to(self.remote.newest(self.start()), block)
+    }
+
+    fn leads_to(&self, head: *const Block, wanted: &Block) -> bool {
+        let mut next = head;
+        for _ in 0..self.size_class().blocks {
+            if ptr::eq(next, wanted) {
+                return true;
+            }
+            let address = next as usize;
+            let inside = address >= self.start()
+                && address < self.start() + self.size_class().slots as usize * SLOT_SIZE;
+            match inside.then(|| self.block_at(address)) {
+                Some(Ok(block)) => next = block.next(),
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// used -> full, for a pool that was claimed only to look at it. False, and it stays used, when remote frees came
+    /// meanwhile. Afterwards the pool is not the caller's.
+    pub fn try_become_full_again(&self) -> bool {
+        debug_assert!(
+            self.state() == State::Used && !self.has_untouched() && self.local.is_empty()
+        );
+        self.set_state(State::Full);
+        if !self.remote.give_up() {
+            self.set_state(State::Used);
+            return false;
+        }
+        true
     }
 
     /// Makes the header of a run that was just taken that of a large run. It is never owned.

@@ -59,19 +59,6 @@ pub struct Collected {
     pub count: u32,
 }
 
-impl Collected {
-    /// The blocks.
-    pub fn blocks(&self) -> impl Iterator<Item = *const Block> {
-        let mut next = self.head;
-        core::iter::from_fn(move || {
-            let block = next;
-            // SAFETY: posted blocks are free, and only the owner of the pool, who is asking, takes them.
-            next = unsafe { block.as_ref() }?.next();
-            Some(block)
-        })
-    }
-}
-
 /// The word.
 pub struct RemoteFrees(AtomicU32);
 
@@ -153,13 +140,9 @@ impl RemoteFrees {
         }
     }
 
-    /// Looks at the remote frees and leaves them. Only for the owner.
-    pub fn peek(&self, start: usize) -> Collected {
+    /// The newest remote free, for a look at those that are waiting.
+    pub fn newest(&self, start: usize) -> *const Block {
         // Acquire: as in `collect`.
-        let word = self.0.load(Ordering::Acquire);
-        Collected {
-            head: newest_of(word, start),
-            count: count_of(word),
-        }
+        newest_of(self.0.load(Ordering::Acquire), start)
     }
 }

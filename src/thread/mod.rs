@@ -60,32 +60,35 @@ fn birth() -> Option<&'static Heap> {
     slot::set(heap);
     // From here on the thread can allocate, which the C library does in the call below when the key is not
     // one of the first 32.
-    // SAFETY: the key exists; the value is only ever given to `exit`.
-    unsafe { libc::pthread_setspecific(exit_key(), ptr::from_ref(heap).cast()) };
+    if let Some(key) = exit_key() {
+        // SAFETY: the key exists; the value is only ever given to `exit`.
+        unsafe { libc::pthread_setspecific(key, ptr::from_ref(heap).cast()) };
+    }
     Some(heap)
 }
 
-/// The key whose destructor is `exit`. Made on first use, which can come before the library's own initialisation.
-fn exit_key() -> libc::pthread_key_t {
+/// The key whose destructor is `exit`. Made on first use, which can come before the library's own initialisation. `None`
+/// when the process has used up its keys: threads then end without giving their heap back, which loses memory and nothing else.
+fn exit_key() -> Option<libc::pthread_key_t> {
     /// The key plus one; 0 until it is made.
     static KEY: AtomicU32 = AtomicU32::new(0);
     // Acquire and release: a key is used by other threads once it is seen here.
-    match KEY.load(Ordering::Acquire) {
-        0 => {
-            let mut key = 0;
-            // SAFETY: `key` is a valid place. Without a key, if the process has used them all, threads
-            // end without giving their heap back, which loses memory and nothing else.
-            unsafe { libc::pthread_key_create(&mut key, Some(exit)) };
-            match KEY.compare_exchange(0, key + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => key,
-                Err(other) => {
-                    // SAFETY: just made, and never set.
-                    unsafe { libc::pthread_key_delete(key) };
-                    other - 1
-                }
-            }
+    let known = KEY.load(Ordering::Acquire);
+    if known != 0 {
+        return Some(known - 1);
+    }
+    let mut key = 0;
+    // SAFETY: `key` is a valid place.
+    if unsafe { libc::pthread_key_create(&mut key, Some(exit)) } != 0 {
+        return None;
+    }
+    match KEY.compare_exchange(0, key + 1, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Some(key),
+        Err(other) => {
+            // SAFETY: just made, and never set.
+            unsafe { libc::pthread_key_delete(key) };
+            Some(other - 1)
         }
-        known => known - 1,
     }
 }
 
