@@ -91,7 +91,6 @@ static void fork_and_wait(int owner, uint64_t seed, int depth)
 
 __attribute__((noreturn)) static void live_as_child(int owner, uint64_t seed, int depth)
 {
-    alarm(CHILD_SECONDS);
     uint64_t way = next_random(&seed);
     if (way % 2)
         churn(owner, &seed, 300);
@@ -126,6 +125,13 @@ static void allocate_in_handler(void)
         end_block(new_block(&seed));
 }
 
+/* A child does not inherit the alarm, and this is the first that it runs. */
+static void allocate_in_child_handler(void)
+{
+    alarm(CHILD_SECONDS);
+    allocate_in_handler();
+}
+
 static void *run(void *argument)
 {
     int owner = (int)(intptr_t)argument;
@@ -144,7 +150,7 @@ int main(void)
 {
     require_pymalloc();
     alarm(PARENT_SECONDS);
-    CHECK(pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler) == 0, "pthread_atfork fails");
+    CHECK(pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_child_handler) == 0, "pthread_atfork fails");
     pthread_t threads[THREADS];
     for (intptr_t at = 0; at < THREADS; at++)
         CHECK(pthread_create(&threads[at], NULL, run, (void *)at) == 0, "pthread_create fails");

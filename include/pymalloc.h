@@ -236,7 +236,7 @@ int pymalloc_malloc_info(int options,
 
 /**
  * As mallinfo2(3), in bytes: `arena` is the arenas' address space, `usmblks` the most it ever was, `hblks` and `hblkhd` the
- * number and bytes of mappings, `ordblks` the number of free blocks, `uordblks` the bytes in use (mappings included),
+ * number and bytes of mappings, `ordblks` the number of free blocks, `uordblks` the bytes in use outside of mappings,
  * `fordblks` the bytes free, `keepcost` the bytes of freed mappings that are kept. The rest is 0. Thread-safe.
  */
 struct mallinfo2 pymalloc_mallinfo2(void);

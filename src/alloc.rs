@@ -11,7 +11,7 @@
 
 use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
-use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_MASK, SLOT_SIZE};
+use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
 use crate::heap::{after_last_free, free_foreign, is_free_in_foreign, roster};
 use crate::large;
 use crate::mapping;
@@ -212,24 +212,16 @@ fn is_free(pool: &Pool, block: &Block) -> bool {
 /// The block must not be used afterwards.
 #[inline(always)]
 pub unsafe fn free<const CALL: u8>(block: *mut u8) {
-    let heap = thread::current().as_owner();
-    let address = block as usize;
-    if let Some((base, offset)) = arena::header_of(address)
-        // SAFETY: the map says that the arena is live, so that its headers are readable.
-        && let Some(pool) = unsafe { Pool::at_if_owned_by(base, offset, heap) }
-        // In the first slot of a pool the offset in the slot is the offset in the pool; the others have no owner.
-        // SAFETY: the pool is ours.
-        && unsafe { pool.is_block_start((address & SLOT_MASK) as u32) }
-        // SAFETY: the start of a cut block, which is mapped and aligned.
-        && let freed = unsafe { &*(address as *const Block) }
+    if let Some(list) = thread::current().list_of(block as usize) {
+        // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
+        let freed = unsafe { &*block.cast::<Block>() };
         // SAFETY: the program gives the block up, or else it is free and ours.
-        && !unsafe { freed.is_marked_free_already() }
-    {
-        // SAFETY: the header is that of the block's pool, which is ours.
-        if unsafe { Pool::push_at(base, offset, freed) } {
-            after_last_free_of(block);
+        if !unsafe { freed.is_marked_free_already() } {
+            if list.push(freed) {
+                after_last_free_of(block);
+            }
+            return;
         }
-        return;
     }
     free_elsewhere::<CALL>(block);
 }
@@ -245,7 +237,7 @@ fn after_last_free_of(block: *mut u8) {
     }
 }
 
-/// What the fast path of `free` does not serve: null, pools of several slots, pools of others, runs, mappings, mistakes.
+/// What the fast path of `free` does not serve: null, pools of others and full ones, runs, mappings, mistakes.
 #[inline(never)]
 fn free_elsewhere<const CALL: u8>(block: *mut u8) {
     let call = Call::from_number(CALL);

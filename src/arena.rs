@@ -2,10 +2,7 @@
 //!
 //! What it owns: the memory of every arena, the arena header in each arena's slot 0, and the map
 //! from addresses to live arenas. What a slot's own header says belongs to the floors above
-//! (`pool`, `large`), but for one rule that the fast path of `free` rests on:
-//!
-//!   The first word of a slot's header, the owner, is null in the arena header, in every free
-//!   slot, and in every slot that does not start a run.
+//! (`pool`, `large`).
 //!
 //! ```text
 //!   arena (1 MiB, aligned)
@@ -24,7 +21,6 @@
 //! read without.
 
 use crate::conf;
-use crate::cpu;
 use crate::geometry::{
     ARENA_MASK, ARENA_SHIFT, ARENA_SIZE, HEADER_SHIFT, HEADER_SIZE, SLOT_SHIFT, SLOT_SIZE, SLOTS,
 };
@@ -48,44 +44,25 @@ const MAP_PLACES: usize = 1 << 16;
 /// For each place the address of the live arena there, or 0.
 static MAP: [AtomicUsize; MAP_PLACES] = [const { AtomicUsize::new(0) }; MAP_PLACES];
 
-/// What place 0 holds from the first arena on, so that small numbers mistaken for pointers do not find an arena at
-/// address 0 there. An arena whose place that would be overflows.
-const NO_ARENA: usize = 1;
-
-/// The index of the place of the arena that holds the byte at `inside`.
-#[inline(always)]
-fn index_in_map(inside: usize) -> usize {
-    (inside >> ARENA_SHIFT) % MAP_PLACES
+/// The place of the arena that starts at `base`.
+fn place_in_map(base: usize) -> &'static AtomicUsize {
+    &MAP[(base >> ARENA_SHIFT) % MAP_PLACES]
 }
 
-fn place_in_map(inside: usize) -> &'static AtomicUsize {
-    &MAP[index_in_map(inside)]
-}
-
-/// Where the header of the slot at `address` is, when the map knows its arena: the arena's base and the offset from there.
-/// For an address on an arena boundary it is a header whose owner is null.
-#[inline(always)]
-pub fn header_of(address: usize) -> Option<(usize, usize)> {
-    // An address on an arena boundary counts to the arena before it: no block of an arena starts there, since slot 0
-    // does, but a mapping of its own can. Null counts to the end of the address space, where nothing of ours is.
-    let before = address.wrapping_sub(1);
-    let base = before & !ARENA_MASK;
+/// The live arena that holds `address`, if it is in the map.
+#[inline]
+fn arena_in_map(address: usize) -> Option<*const Arena> {
+    let base = address & !ARENA_MASK;
     // Relaxed: whoever may free a block got it by some synchronisation from the thread that
     // allocated it, which saw the arena mapped. For a stray pointer any answer will do that
     // is not followed by a fault, and an arena leaves the map before it is unmapped.
-    // SAFETY: the index is in the map.
-    if !unsafe { cpu::holds_at(MAP.as_ptr().cast(), index_in_map(before), base) } {
-        return None;
-    }
-    let slot = address >> SLOT_SHIFT & (SLOTS - 1);
-    Some((base, slot << HEADER_SHIFT))
+    let found = place_in_map(base).load(Ordering::Relaxed) == base && base != 0;
+    found.then_some(base as *const Arena)
 }
 
 /// The arena header: slot 0's own.
 #[repr(C, align(64))]
 struct Arena {
-    /// In the place of a pool's owner; always null.
-    never_owned: AtomicUsize,
     /// The free slots, a bit each.
     free: AtomicU64,
     /// The slots at which an allocated run (a pool or a large run) starts. Changed under the lock. Read without
@@ -104,7 +81,7 @@ struct Links {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Arena>() == HEADER_SIZE);
+const _: () = assert!(size_of::<Arena>() <= HEADER_SIZE);
 
 impl Arena {
     fn base(&self) -> usize {
@@ -298,10 +275,7 @@ impl Arenas {
 
     /// Makes an arena findable. False when there is no memory for an overflow entry.
     fn enter_map(&mut self, arena: &Arena) -> bool {
-        // Relaxed here and below: see `header_of`.
-        if MAP[0].load(Ordering::Relaxed) == 0 {
-            MAP[0].store(NO_ARENA, Ordering::Relaxed);
-        }
+        // Relaxed here and below: see `arena_in_map`.
         let place = place_in_map(arena.base());
         if place.load(Ordering::Relaxed) == 0 {
             place.store(arena.base(), Ordering::Relaxed);
@@ -427,7 +401,7 @@ impl Arenas {
 
     /// Finds a live arena by its first byte.
     fn find(&self, base: usize) -> Option<&'static Arena> {
-        // Relaxed: see `header_of`.
+        // Relaxed: see `arena_in_map`.
         let live = base != 0
             && (place_in_map(base).load(Ordering::Relaxed) == base
                 || self.overflow.get(base).is_some());
@@ -436,9 +410,9 @@ impl Arenas {
     }
 
     fn each(&self, mut visit: impl FnMut(&'static Arena)) {
-        // Relaxed: see `header_of`.
+        // Relaxed: see `arena_in_map`.
         let in_map = MAP.iter().map(|place| place.load(Ordering::Relaxed));
-        for base in in_map.filter(|base| *base > NO_ARENA) {
+        for base in in_map.filter(|base| *base != 0) {
             // SAFETY: as in `find`.
             visit(unsafe { &*(base as *const Arena) });
         }
@@ -451,7 +425,7 @@ impl Arenas {
 
 /// Takes a run of `count` slots. `None` when the system has no memory.
 ///
-/// The caller must write the header and keep the rule at the top of this file.
+/// The caller must write the header.
 #[cfg(not(loom))]
 pub fn take(count: usize) -> Option<Taken> {
     ARENAS.lock().take(count)
@@ -476,7 +450,7 @@ pub fn slot_start(header: *const u8) -> usize {
 /// Gives the run of `count` slots that starts at `header` back to its arena.
 ///
 /// # Safety
-/// The run must have been taken whole, be in nobody's use, and its header's owner be null.
+/// The run must have been taken whole and be in nobody's use.
 #[cfg(not(loom))]
 pub unsafe fn release(header: *const u8, count: usize) {
     let (arena, first) = slot_of_header(header);
@@ -527,11 +501,9 @@ pub enum Slot {
 /// else only as far as `run_of_stray` allows.
 #[inline]
 pub fn run_of(address: usize) -> Slot {
-    if address & ARENA_MASK == 0 {
-        return Slot::Outside;
-    }
-    let arena = match header_of(address) {
-        Some((base, _)) => base as *const Arena,
+    // An address on an arena boundary is the arena's header, or a mapping of its own that the map does not know.
+    let arena = match arena_in_map(address) {
+        Some(arena) => arena,
         None => {
             #[cfg(loom)]
             return Slot::Outside;
@@ -691,14 +663,5 @@ mod tests {
         assert_eq!(first_run(0b1011_1010, 4), None);
         assert_eq!(first_run(FREE_WHEN_EMPTY, USABLE_SLOTS), Some(1));
         assert_eq!(first_run(FREE_WHEN_EMPTY, SLOTS), None);
-    }
-
-    #[test]
-    fn no_stray_address_matches_an_empty_place() {
-        // What the first arena does.
-        MAP[0].store(NO_ARENA, Ordering::Relaxed);
-        for address in [0, 1, 16, ARENA_SIZE - 1, ARENA_SIZE, usize::MAX, 1 << 63] {
-            assert!(header_of(address).is_none(), "{address:#x}");
-        }
     }
 }

@@ -3,48 +3,26 @@
 //! one instruction takes both.
 //!
 //! What they mean is what the portable versions say; on x86-64 a plain aligned access is a relaxed atomic one.
-//! Measured by `make bench-instructions`: six instructions of a malloc/free pair.
+//! Measured by `make bench-instructions`: five instructions of a malloc/free pair.
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use core::arch::asm;
 
-    /// Whether the word at `base + offset`, loaded relaxed, is `value`.
+    /// Loads the word at `base + offset`, relaxed.
     ///
     /// # Safety
     /// The word must be readable and aligned.
     #[inline(always)]
-    pub unsafe fn holds_behind(base: usize, offset: usize, value: usize) -> bool {
-        // SAFETY: reads one word that the caller vouches for.
-        unsafe {
-            asm!(
-                "cmp qword ptr [{base} + {offset}], {value}",
-                "jne {otherwise}",
-                base = in(reg) base,
-                offset = in(reg) offset,
-                value = in(reg) value,
-                otherwise = label { return false },
-                options(nostack, readonly),
-            );
-        }
-        true
-    }
-
-    /// Loads the word at `base + offset + AT`, relaxed.
-    ///
-    /// # Safety
-    /// The word must be readable and aligned.
-    #[inline(always)]
-    pub unsafe fn load_behind<const AT: usize>(base: usize, offset: usize) -> usize {
+    pub unsafe fn load_behind(base: usize, offset: usize) -> usize {
         let value;
         // SAFETY: reads one word that the caller vouches for.
         unsafe {
             asm!(
-                "mov {value}, qword ptr [{base} + {offset} + {at}]",
+                "mov {value}, qword ptr [{base} + {offset}]",
                 value = lateout(reg) value,
                 base = in(reg) base,
                 offset = in(reg) offset,
-                at = const AT,
                 options(nostack, readonly, preserves_flags),
             );
         }
@@ -69,20 +47,20 @@ mod x86_64 {
         }
     }
 
-    /// Whether `table[index]`, loaded relaxed, is `value`.
+    /// Whether `value` is below the number `OFFSET` bytes behind `base`, loaded relaxed.
     ///
     /// # Safety
-    /// The place must be readable and aligned.
+    /// An aligned `AtomicU64` must be there.
     #[inline(always)]
-    pub unsafe fn holds_at(table: *const usize, index: usize, value: usize) -> bool {
+    pub unsafe fn is_below<const OFFSET: usize>(value: u64, base: *const u8) -> bool {
         // SAFETY: reads one word that the caller vouches for.
         unsafe {
             asm!(
-                "cmp qword ptr [{table} + 8*{index}], {value}",
-                "jne {otherwise}",
-                table = in(reg) table,
-                index = in(reg) index,
+                "cmp {value}, qword ptr [{base} + {offset}]",
+                "jae {otherwise}",
                 value = in(reg) value,
+                base = in(reg) base,
+                offset = const OFFSET,
                 otherwise = label { return false },
                 options(nostack, readonly),
             );
@@ -113,30 +91,19 @@ mod x86_64 {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{count_down, holds_at, holds_behind, load_behind, store_behind};
+pub use x86_64::{count_down, is_below, load_behind, store_behind};
 
 #[cfg(not(target_arch = "x86_64"))]
 mod portable {
-    use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+    use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-    /// Whether the word at `base + offset`, loaded relaxed, is `value`.
+    /// Loads the word at `base + offset`, relaxed.
     ///
     /// # Safety
     /// The word must be readable and aligned.
     #[inline(always)]
-    pub unsafe fn holds_behind(base: usize, offset: usize, value: usize) -> bool {
+    pub unsafe fn load_behind(base: usize, offset: usize) -> usize {
         let word = (base + offset) as *mut usize;
-        // SAFETY: the caller vouches for the word; an atomic may be made of any that is aligned.
-        unsafe { AtomicUsize::from_ptr(word) }.load(Ordering::Relaxed) == value
-    }
-
-    /// Loads the word at `base + offset + AT`, relaxed.
-    ///
-    /// # Safety
-    /// The word must be readable and aligned.
-    #[inline(always)]
-    pub unsafe fn load_behind<const AT: usize>(base: usize, offset: usize) -> usize {
-        let word = (base + offset + AT) as *mut usize;
         // SAFETY: the caller vouches for the word; an atomic may be made of any that is aligned.
         unsafe { AtomicUsize::from_ptr(word) }.load(Ordering::Relaxed)
     }
@@ -152,14 +119,15 @@ mod portable {
         unsafe { AtomicUsize::from_ptr(word) }.store(value, Ordering::Relaxed)
     }
 
-    /// Whether `table[index]`, loaded relaxed, is `value`.
+    /// Whether `value` is below the number `OFFSET` bytes behind `base`, loaded relaxed.
     ///
     /// # Safety
-    /// The place must be readable and aligned.
+    /// An aligned `AtomicU64` must be there.
     #[inline(always)]
-    pub unsafe fn holds_at(table: *const usize, index: usize, value: usize) -> bool {
-        // SAFETY: passed on from the caller.
-        unsafe { holds_behind(table as usize, index * size_of::<usize>(), value) }
+    pub unsafe fn is_below<const OFFSET: usize>(value: u64, base: *const u8) -> bool {
+        // SAFETY: the caller vouches for the number.
+        let number = unsafe { AtomicU64::from_ptr(base.wrapping_add(OFFSET).cast_mut().cast()) };
+        value < number.load(Ordering::Relaxed)
     }
 
     /// Subtracts one from the number `OFFSET` bytes behind `base` by a relaxed load and a relaxed store. True when zero
@@ -178,4 +146,4 @@ mod portable {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub use portable::{count_down, holds_at, holds_behind, load_behind, store_behind};
+pub use portable::{count_down, is_below, load_behind, store_behind};

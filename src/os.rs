@@ -145,6 +145,12 @@ pub unsafe fn purge(address: *mut u8, size: usize) -> bool {
     keeping_errno(|| unsafe { libc::madvise(address.cast(), size, libc::MADV_DONTNEED) == 0 })
 }
 
+/// Asks the system to back a range by small pages only. It is a hint: a kernel without huge pages refuses, to no harm.
+pub fn no_huge_pages(address: *mut u8, size: usize) {
+    // SAFETY: changes no contents.
+    keeping_errno(|| unsafe { libc::madvise(address.cast(), size, libc::MADV_NOHUGEPAGE) });
+}
+
 /// Resizes a mapping, moving it where it must; the pages themselves are moved, not copied.
 /// `None` when the system refuses: the mapping is then unchanged.
 ///

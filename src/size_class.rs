@@ -39,12 +39,12 @@ pub struct SizeClass {
     pub blocks: u32,
     /// Slots of a pool.
     pub slots: u32,
-    /// The next number above 2^32 / `block_size`: turns "is this offset the start of one of the first
-    /// blocks" into one multiplication and one comparison (see `starts_block`).
-    pub reciprocal: u32,
-    /// `reciprocal * block_size - 2^32`, which is at least 1: how far the product of an offset and the reciprocal moves on
+    /// The next number above 2^64 / `block_size`: turns "is this the start of one of the first blocks" into one
+    /// multiplication and one comparison (see `starts_block`).
+    pub reciprocal: u64,
+    /// `reciprocal * block_size - 2^64`, from 1 to `block_size`: how far the product of an offset and the reciprocal moves on
     /// with every block.
-    pub drift: u32,
+    pub drift: u64,
 }
 
 const fn block_size_of(class: usize) -> usize {
@@ -76,13 +76,13 @@ const fn describe(class: usize) -> SizeClass {
     {
         slots += 1;
     }
-    let reciprocal = (1u64 << 32) / size as u64 + 1;
+    let reciprocal = ((1u128 << 64) / size as u128 + 1) as u64;
     SizeClass {
         block_size: size as u32,
         blocks: (slots * SLOT_SIZE / size) as u32,
         slots: slots as u32,
-        reciprocal: reciprocal as u32,
-        drift: (reciprocal * size as u64 - (1 << 32)) as u32,
+        reciprocal,
+        drift: reciprocal.wrapping_mul(size as u64),
     }
 }
 
@@ -93,12 +93,10 @@ pub static TABLE: [SizeClass; CLASSES] = {
     while class < CLASSES {
         table[class] = describe(class);
         let entry = table[class];
-        // What `starts_block` rests on: the drift of all blocks of the pool together stays below one reciprocal, and so
-        // does that of one block more in the first slot, which is all that it is asked about.
-        let (reciprocal, drift) = (entry.reciprocal as u64, entry.drift as u64);
-        assert!(entry.blocks as u64 * drift <= reciprocal);
-        assert!((SLOT_SIZE as u64 / entry.block_size as u64 + 1) * drift < reciprocal);
         assert!(entry.blocks >= 2);
+        // What `starts_block` rests on.
+        assert!(entry.drift >= 1 && entry.drift <= MAX_POOLED as u64);
+        assert!(u64::MAX / MAX_POOLED as u64 - LONGEST_POOL as u64 > FARTHEST as u64);
         class += 1;
     }
     table
@@ -142,15 +140,20 @@ pub fn of(size: usize) -> usize {
     }
 }
 
-/// Whether one of the first `limit / drift` blocks starts at `offset`, which is counted from the start of the pool and less than
-/// a slot.
+/// No two addresses that a program can hold on a 64-bit machine of today are further apart, in bytes.
+const FARTHEST: usize = 1 << 48;
+
+/// Whether one of the first `limit / drift` blocks of a pool starts at `offset` from its start; any address at all may be asked
+/// about (the offset wraps around for one before the pool).
 ///
-/// The product of an offset and the reciprocal, modulo 2^32, is `q * drift + r * reciprocal` for the quotient `q` and the
-/// remainder `r` of the offset by the block size. It stays below 2^32 (see `TABLE`), is at least one reciprocal unless the
-/// remainder is 0, and otherwise counts blocks. This joins a range check to the divisibility test of Lemire, Kaser and
-/// Kurz ("Faster remainder by direct computation", 2019).
-#[inline(always)]
-pub const fn starts_block(offset: u32, reciprocal: u32, limit: u32) -> bool {
+/// With the quotient `q` and the remainder `r` of the offset by the block size, the product modulo 2^64 is
+/// `q * drift + r * reciprocal`. For a remainder of 0 it counts blocks, and is below the limit for just the first ones. For any
+/// other it is at least one reciprocal, which no limit reaches, as long as it does not wrap around; and it does so only for offsets
+/// of about `2^64 / drift`, which `FARTHEST` excludes. In front of the pool the same holds with signs changed. This
+/// joins a range check to the divisibility test of Lemire, Kaser and Kurz ("Faster remainder by direct
+/// computation", 2019).
+#[cfg(test)]
+const fn starts_block(offset: u64, reciprocal: u64, limit: u64) -> bool {
     offset.wrapping_mul(reciprocal) < limit
 }
 
@@ -180,16 +183,28 @@ mod tests {
     }
 
     #[test]
-    fn block_starts_agree_with_division_at_every_offset_of_the_first_slot() {
+    fn block_starts_agree_with_division() {
         for class in &TABLE[1..] {
+            let size = class.block_size as i64;
             for cut_blocks in [0, 1, class.blocks / 2, class.blocks - 1, class.blocks] {
-                for offset in 0..SLOT_SIZE as u32 {
+                let check = |offset: i64| {
                     assert_eq!(
-                        starts_block(offset, class.reciprocal, cut_blocks * class.drift),
-                        offset % class.block_size == 0 && offset / class.block_size < cut_blocks,
-                        "offset {offset}, {cut_blocks} blocks of {}",
-                        class.block_size
+                        starts_block(
+                            offset as u64,
+                            class.reciprocal,
+                            cut_blocks as u64 * class.drift
+                        ),
+                        offset >= 0 && offset % size == 0 && offset / size < cut_blocks as i64,
+                        "offset {offset}, {cut_blocks} blocks of {size}",
                     );
+                };
+                (-2 * size..class.slots as i64 * SLOT_SIZE as i64).for_each(check);
+                // Far away, among them every distance at which another slot selects the same place of a slot map.
+                for power in 17..=48 {
+                    for near in -2 * size..2 * size {
+                        check((1 << power) + near);
+                        check(-(1 << power) + near);
+                    }
                 }
             }
         }

@@ -1,12 +1,15 @@
 //! Heaps: where a thread's allocations come from and its frees go.
 //!
 //! - `usedpools`: the heap of one thread: bins, current pools, used pools.
+//! - `slot_map`: which slots are those of the heap's own pools, for `free`.
 //! - `abandoned`: the pools that threads which ended left behind.
 //! - `roster`: all heaps there are, those of threads and the spare ones.
 
 pub mod abandoned;
 #[cfg(not(loom))]
 pub mod roster;
+#[cfg(not(loom))]
+mod slot_map;
 #[cfg(not(loom))]
 mod usedpools;
 

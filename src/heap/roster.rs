@@ -16,16 +16,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// The heap of the first thread, so that a process that never starts another maps none.
 static FIRST: Heap = Heap::new();
 
-/// Heaps that are mapped at a time: a few pages' worth, since most programs have few threads.
-const HEAPS_AT_A_TIME: usize = 8;
-
 struct Roster {
     /// The heap that entered last; the others follow by `next_in_roster`.
     last: *const Heap,
     spare: *const Heap,
-    unused: *mut Heap,
-    unused_count: usize,
-    count: usize,
 }
 
 // SAFETY: heaps are shared by design; the rest is guarded by the lock around the roster.
@@ -34,9 +28,6 @@ unsafe impl Send for Roster {}
 static ROSTER: Lock<Roster> = Lock::new(Roster {
     last: ptr::null(),
     spare: ptr::null(),
-    unused: ptr::null_mut(),
-    unused_count: 0,
-    count: 0,
 });
 
 /// Heaps whose threads a fork has left behind.
@@ -48,23 +39,14 @@ impl Roster {
         heap.next_in_roster
             .store(self.last.cast_mut(), Ordering::Relaxed);
         self.last = heap;
-        self.count += 1;
+        heap.stay_sparse();
     }
 
-    fn map_heap(&mut self) -> Option<&'static Heap> {
-        if self.unused_count == 0 {
-            let size = os::round_to_pages(HEAPS_AT_A_TIME * size_of::<Heap>())?;
-            self.unused = os::map(ptr::null_mut(), size)?.as_ptr().cast();
-            self.unused_count = HEAPS_AT_A_TIME;
-        }
-        let place = self.unused;
-        self.unused = self.unused.wrapping_add(1);
-        self.unused_count -= 1;
-        // SAFETY: inside the mapping, aligned since the mapping and the size of a heap are, and nobody else's.
-        unsafe {
-            place.write(Heap::new());
-            Some(&*place)
-        }
+    fn map_heap() -> Option<&'static Heap> {
+        let size = os::round_to_pages(size_of::<Heap>())?;
+        let heap: *const Heap = os::map(ptr::null_mut(), size)?.as_ptr().cast();
+        // SAFETY: fresh zeroed memory, aligned to pages, that is never unmapped; all zeroes is an unused heap.
+        Some(unsafe { &*heap })
     }
 
     fn make_spare(&mut self, heap: &'static Heap) {
@@ -98,7 +80,7 @@ pub fn take() -> Option<&'static Heap> {
         roster.enter(&FIRST);
         &FIRST
     } else {
-        let heap = roster.map_heap()?;
+        let heap = Roster::map_heap()?;
         roster.enter(heap);
         heap
     };

@@ -14,7 +14,9 @@
 
 use super::abandoned::AbandonedPools;
 use super::roster;
+use super::slot_map::SlotMap;
 use crate::arena;
+use crate::os;
 use crate::pool::remote::Pushed;
 use crate::pool::{Block, FreeList, Owner, Pool, PoolList, State};
 use crate::size_class::{CLASSES, TABLE};
@@ -27,6 +29,8 @@ pub static ABANDONED: AbandonedPools = AbandonedPools::empty();
 
 #[repr(C, align(64))]
 pub struct Heap {
+    // All zeroes is a heap that nobody has used: a fresh mapping needs no initialisation, and a static one no place in
+    // the file.
     /// First, so that a size rounded up to 16 is the offset of its bin.
     bins: [FreeList; CLASSES],
     lists: Lock<Lists>,
@@ -40,6 +44,8 @@ pub struct Heap {
     pub(super) orphaned: AtomicBool,
     /// Blocks that this thread freed into pools of others.
     remote_frees: AtomicUsize,
+    /// The slots of the pools that the heap owns.
+    map: SlotMap,
 }
 
 /// Empty pools that a heap keeps, of all classes together, so that a program at the edge of a pool does not give it
@@ -72,6 +78,7 @@ impl Heap {
             taken: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
             remote_frees: AtomicUsize::new(0),
+            map: SlotMap::empty(),
         }
     }
 
@@ -90,17 +97,24 @@ impl Heap {
         unsafe { FreeList::pop_at(bins, class * size_of::<FreeList>()) }
     }
 
+    /// The free list for the block at `address`, if that is a block of a pool of this heap (see `slot_map`). Only for the
+    /// heap's thread.
+    #[inline(always)]
+    pub fn list_of(&self, address: usize) -> Option<&FreeList> {
+        self.map.list_of(address)
+    }
+
     /// Takes a block of a class whose bin is empty. Null when the system has no memory. Only for the heap's thread.
     pub fn refill(&self, class: usize) -> *mut u8 {
         let bin = &self.bins[class];
         let mut lists = self.lists.lock();
-        if !lists.fill_from_own(class, bin) {
+        if !lists.fill_from_own(&self.map, class, bin) {
             drop(lists);
             let Some(pool) = self.new_pool(class) else {
                 return ptr::null_mut();
             };
             lists = self.lists.lock();
-            lists.make_current(class, pool, bin);
+            lists.make_current(&self.map, class, pool, bin);
         }
         drop(lists);
         let block = bin.pop();
@@ -135,7 +149,7 @@ impl Heap {
         let mut returned = false;
         for class in 1..CLASSES {
             if own {
-                lists.stop_current(class, &self.bins[class]);
+                lists.stop_current(&self.map, class, &self.bins[class]);
             }
             for pool in lists.used[class].iter() {
                 // If all blocks in use were freed remotely, nobody can change the count. A pool of another thread without
@@ -143,7 +157,7 @@ impl Heap {
                 let remote = pool.remote.count();
                 if (own || remote > 0) && remote == pool.countdown() {
                     pool.collect_into_local();
-                    lists.take_out_empty(pool);
+                    lists.take_out_empty(&self.map, pool);
                     release_vacant(pool);
                     returned = true;
                 }
@@ -157,17 +171,18 @@ impl Heap {
     pub(super) fn leave_all(&self, recount: bool) {
         let mut lists = self.lists.lock();
         for class in 1..CLASSES {
-            lists.stop_current(class, &self.bins[class]);
+            lists.stop_current(&self.map, class, &self.bins[class]);
             while let Some(pool) = lists.used[class].first() {
                 if recount {
                     pool.recount();
                 }
                 pool.collect_into_local();
                 if pool.countdown() == 0 {
-                    lists.take_out_empty(pool);
+                    lists.take_out_empty(&self.map, pool);
                     release_vacant(pool);
                 } else {
                     lists.used[class].remove(pool);
+                    self.map.leave(pool);
                     abandon(pool);
                 }
             }
@@ -191,6 +206,13 @@ impl Heap {
         self.remote_frees.load(Ordering::Relaxed)
     }
 
+    /// Asks the system not to back the heap by huge pages: of the slot map a few pages are touched, far apart.
+    pub(super) fn stay_sparse(&self) {
+        let start = (ptr::from_ref(self) as usize).next_multiple_of(os::page_size());
+        let end = ptr::from_ref(self).wrapping_add(1) as usize & !(os::page_size() - 1);
+        os::no_huge_pages(start as *mut u8, end - start);
+    }
+
     pub(super) fn hold_for_fork(&self) {
         self.lists.hold_for_fork();
     }
@@ -205,7 +227,7 @@ impl Heap {
 
 impl Lists {
     /// Fills an empty bin from the pools that the heap has. False when they have no room; none is current then.
-    fn fill_from_own(&mut self, class: usize, bin: &FreeList) -> bool {
+    fn fill_from_own(&mut self, map: &SlotMap, class: usize, bin: &FreeList) -> bool {
         debug_assert!(bin.is_empty());
         // SAFETY: current pools are live.
         if let Some(pool) = unsafe { self.current[class].as_ref() } {
@@ -216,12 +238,14 @@ impl Lists {
                 let other = self.used[class].first();
                 if !other.is_some_and(|other| other.has_free_blocks()) {
                     pool.cut_more(bin);
+                    map.enter(pool);
                     return true;
                 }
                 pool.become_used(bin);
+                map.enter(pool);
                 // At the back: it has nothing but untouched blocks to offer.
                 self.used[class].push_back(pool);
-            } else if !pool.try_become_full() {
+            } else if !Self::try_leave_full(map, pool) {
                 let collected = pool.collect_into_bin(bin);
                 debug_assert!(collected, "only remote frees keep a pool from being full");
                 return true;
@@ -232,12 +256,12 @@ impl Lists {
             return false;
         };
         self.used[class].remove(pool);
-        self.make_current(class, pool, bin);
+        self.make_current(map, class, pool, bin);
         true
     }
 
     /// Lets a used pool that is on no list serve the class from now on, and fills the bin.
-    fn make_current(&mut self, class: usize, pool: &Pool, bin: &FreeList) {
+    fn make_current(&mut self, map: &SlotMap, class: usize, pool: &Pool, bin: &FreeList) {
         debug_assert!(self.current[class].is_null() && bin.is_empty());
         self.keep_no_more(pool);
         pool.become_current(bin);
@@ -245,17 +269,29 @@ impl Lists {
         if bin.is_empty() && !pool.collect_into_bin(bin) {
             pool.cut_more(bin);
         }
+        map.enter(pool);
+    }
+
+    /// Gives an exhausted current pool up, unless remote frees came meanwhile.
+    fn try_leave_full(map: &SlotMap, pool: &Pool) -> bool {
+        map.leave(pool);
+        let left = pool.try_become_full();
+        if !left {
+            map.enter(pool);
+        }
+        left
     }
 
     /// The class's current pool, if any, becomes a used one.
-    fn stop_current(&mut self, class: usize, bin: &FreeList) {
+    fn stop_current(&mut self, map: &SlotMap, class: usize, bin: &FreeList) {
         // SAFETY: current pools are live.
         if let Some(pool) = unsafe { self.current[class].as_ref() } {
             self.current[class] = ptr::null();
-            if bin.is_empty() && !pool.has_untouched() && pool.try_become_full() {
+            if bin.is_empty() && !pool.has_untouched() && Self::try_leave_full(map, pool) {
                 return;
             }
             pool.become_used(bin);
+            map.enter(pool);
             self.used[class].push_front(pool);
         }
     }
@@ -282,10 +318,11 @@ impl Lists {
     }
 
     /// Takes an empty used pool out of the heap.
-    fn take_out_empty(&mut self, pool: &Pool) {
+    fn take_out_empty(&mut self, map: &SlotMap, pool: &Pool) {
         debug_assert!(pool.countdown() == 0);
         self.keep_no_more(pool);
         self.used[pool.class()].remove(pool);
+        map.leave(pool);
         pool.become_vacant();
     }
 
@@ -305,7 +342,7 @@ pub fn after_last_free(pool: &Pool) {
     if pool.is_empty_after_push()
         && let Some(pool) = lists.keep_empty(pool)
     {
-        lists.take_out_empty(pool);
+        lists.take_out_empty(&heap.map, pool);
         drop(lists);
         release_vacant(pool);
     }
@@ -383,7 +420,7 @@ fn free_last(pool: &Pool, block: &Block, start: usize) -> Option<()> {
     debug_assert!(pushed == Pushed::Posted);
     if pool.remote.count() == pool.countdown() {
         pool.collect_into_local();
-        lists.take_out_empty(pool);
+        lists.take_out_empty(&owner.map, pool);
         drop(lists);
         release_vacant(pool);
     }
@@ -402,7 +439,11 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         return release_vacant(pool);
     }
     match heap {
-        Some(heap) => heap.lists.lock().used[pool.class()].push_front(pool),
+        Some(heap) => {
+            let lists = heap.lists.lock();
+            heap.map.enter(pool);
+            lists.used[pool.class()].push_front(pool);
+        }
         None => abandon(pool),
     }
 }

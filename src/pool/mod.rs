@@ -73,7 +73,8 @@ impl Block {
     /// Nobody writes the block: the program gives it up, or it is free in a pool of the caller's.
     #[inline(always)]
     pub unsafe fn is_marked_free_already(&self) -> bool {
-        // SAFETY: nobody writes it. A plain read: see `Pool::is_block_start`.
+        // SAFETY: nobody writes it. A plain read, since the compiler does not merge an
+        // atomic one into the comparison.
         unsafe { *self.mark.as_ptr() == self.mark_if_free() }
     }
 
@@ -123,7 +124,7 @@ impl FreeList {
     pub const fn new() -> Self {
         FreeList {
             head: Cell::new(ptr::null()),
-            countdown: AtomicU32::new(NEVER),
+            countdown: AtomicU32::new(0),
         }
     }
 
@@ -167,7 +168,7 @@ impl FreeList {
     pub unsafe fn pop_at(base: usize, offset: usize) -> *mut u8 {
         const { assert!(offset_of!(FreeList, head) == 0) };
         // SAFETY: the head of the caller's list.
-        let head = unsafe { cpu::load_behind::<0>(base, offset) } as *const Block;
+        let head = unsafe { cpu::load_behind(base, offset) } as *const Block;
         // SAFETY: a block on the list is free and belongs to the list alone.
         if let Some(block) = unsafe { head.as_ref() } {
             // SAFETY: as above.
@@ -183,9 +184,9 @@ impl FreeList {
         unsafe { Self::pop_at(ptr::from_ref(self) as usize, 0) }
     }
 
-    /// Puts a block in front. True when the countdown has reached zero.
+    /// Puts a block in front. True when the countdown has reached zero. Only for the owner of the pool.
     #[inline(always)]
-    fn push(&self, block: &Block) -> bool {
+    pub fn push(&self, block: &Block) -> bool {
         block.become_free(self.head());
         self.set_head(block);
         // SAFETY: the countdown of this list, which only the owner, who is calling, writes.
@@ -231,10 +232,8 @@ pub struct Pool {
     local: FreeList,
     next: Cell<*const Pool>,
     previous: Cell<*const Pool>,
-    /// The high-water mark: the number of blocks that are cut, times the drift of the size class (see
-    /// `size_class::starts_block`).
-    limit: AtomicU32,
-    reciprocal: AtomicU32,
+    /// Blocks that are cut: the high-water mark.
+    cut: AtomicU32,
     pub remote: RemoteFrees,
     /// 0 for a large run, which is no pool.
     class: AtomicU8,
@@ -283,25 +282,6 @@ impl Pool {
         ptr::eq(self.owner.load(Ordering::Relaxed), heap)
     }
 
-    /// The header `offset` bytes behind `base`, if the pool's owner is `heap`: `at` and `is_owned_by` in one.
-    ///
-    /// # Safety
-    /// As `at`.
-    #[cfg(not(loom))]
-    #[inline(always)]
-    pub unsafe fn at_if_owned_by<'a>(
-        base: usize,
-        offset: usize,
-        heap: *const Owner,
-    ) -> Option<&'a Pool> {
-        const { assert!(offset_of!(Pool, owner) == 0) };
-        // SAFETY: the header is readable.
-        unsafe {
-            cpu::holds_behind(base, offset, heap as usize)
-                .then(|| Pool::at((base + offset) as *const u8))
-        }
-    }
-
     /// Whose pool it is; null for nobody's.
     pub fn owner(&self) -> *const Owner {
         // Relaxed: a hint, unless the owner's lock is held.
@@ -316,7 +296,7 @@ impl Pool {
     }
 
     #[inline]
-    fn size_class(&self) -> &'static SizeClass {
+    pub fn size_class(&self) -> &'static SizeClass {
         &size_class::TABLE[self.class()]
     }
 
@@ -351,25 +331,12 @@ impl Pool {
     /// Blocks that are cut.
     pub fn cut_blocks(&self) -> u32 {
         // Relaxed: only the owner writes. Others ask about blocks they hold, which were cut before they got them.
-        self.limit.load(Ordering::Relaxed) / self.size_class().drift
+        self.cut.load(Ordering::Relaxed)
     }
 
-    fn set_cut_blocks(&self, blocks: u32) {
-        // Relaxed: see `cut_blocks`.
-        self.limit
-            .store(blocks * self.size_class().drift, Ordering::Relaxed);
-    }
-
-    /// Whether a block that can have been handed out starts at `offset` from the pool's start, in its first slot.
-    ///
-    /// # Safety
-    /// The caller owns the pool.
-    #[inline(always)]
-    pub unsafe fn is_block_start(&self, offset: u32) -> bool {
-        // SAFETY: only the owner writes either, so that nobody does so now. Plain reads, since the compiler does not
-        // merge an atomic one into the instruction that uses it.
-        let (reciprocal, limit) = unsafe { (*self.reciprocal.as_ptr(), *self.limit.as_ptr()) };
-        size_class::starts_block(offset, reciprocal, limit)
+    /// Where the owner's frees go. Only for the owner.
+    pub fn list(&self) -> *const FreeList {
+        self.list.get()
     }
 
     /// The block that starts at `address`, which must lie in this pool.
@@ -410,8 +377,7 @@ impl Pool {
         // Relaxed, all of them: nobody else looks before a block is handed over.
         self.class.store(class as u8, Ordering::Relaxed);
         self.slots.store(entry.slots as u8, Ordering::Relaxed);
-        self.reciprocal.store(entry.reciprocal, Ordering::Relaxed);
-        self.limit.store(0, Ordering::Relaxed);
+        self.cut.store(0, Ordering::Relaxed);
         self.remote.start_owned();
         self.local.set_head(ptr::null());
         self.local.set_countdown(0);
@@ -497,21 +463,6 @@ impl Pool {
         self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
-    /// Frees a block of the caller's own pool, whose header is `offset` bytes behind `base`. True when the pool may have
-    /// become empty.
-    ///
-    /// # Safety
-    /// As `at`, and the pool is the caller's.
-    #[cfg(not(loom))]
-    #[inline(always)]
-    pub unsafe fn push_at(base: usize, offset: usize, block: &Block) -> bool {
-        // SAFETY: the `list` of the header; see `push`.
-        unsafe {
-            let list = cpu::load_behind::<{ offset_of!(Pool, list) }>(base, offset);
-            (*(list as *const FreeList)).push(block)
-        }
-    }
-
     /// Frees a block of the caller's own pool. True when the pool may have become empty.
     pub fn push(&self, block: &Block) -> bool {
         debug_assert!(!self.owner().is_null() || self.state() == State::Abandoned);
@@ -556,7 +507,8 @@ impl Pool {
             block(index).become_free(block(index + 1));
         }
         block(end - 1).become_free(ptr::null());
-        self.set_cut_blocks(end as u32);
+        // Relaxed: see `cut_blocks`.
+        self.cut.store(end as u32, Ordering::Relaxed);
         bin.set_head(block(cut));
     }
 

@@ -15,10 +15,27 @@ use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// The heap of threads that have none yet.
-static NOT_YET: Heap = Heap::new();
-/// The heap of threads that have none any more.
-static NO_MORE: Heap = Heap::new();
+/// Two sentinels in the memory of little more than one: they are all zeroes and never written, and only their addresses differ.
+#[repr(C, align(64))]
+struct Sentinels {
+    not_yet: Heap,
+    rest_of_no_more: [u64; align_of::<Heap>() / size_of::<u64>()],
+}
+
+static SENTINELS: Sentinels = Sentinels {
+    not_yet: Heap::new(),
+    rest_of_no_more: [0; align_of::<Heap>() / size_of::<u64>()],
+};
+
+/// What threads have for a heap that have none yet.
+fn not_yet() -> *const Heap {
+    &raw const SENTINELS.not_yet
+}
+
+/// What threads have for a heap that have none any more.
+fn no_more() -> *const Heap {
+    not_yet().wrapping_byte_add(align_of::<Heap>())
+}
 
 /// The calling thread's heap, or a sentinel.
 #[inline(always)]
@@ -30,13 +47,13 @@ pub fn current() -> &'static Heap {
 /// The calling thread's heap, if it has one.
 pub fn own() -> Option<&'static Heap> {
     let heap = current();
-    (!ptr::eq(heap, &NOT_YET) && !ptr::eq(heap, &NO_MORE)).then_some(heap)
+    (!ptr::eq(heap, not_yet()) && !ptr::eq(heap, no_more())).then_some(heap)
 }
 
 /// The calling thread's heap, which is made if this is its first use. `None` when the system has no memory,
 /// and for a thread that has ended.
 pub fn own_or_birth() -> Option<&'static Heap> {
-    own().or_else(|| ptr::eq(current(), &NOT_YET).then(birth).flatten())
+    own().or_else(|| ptr::eq(current(), not_yet()).then(birth).flatten())
 }
 
 /// Runs `work` with a heap: the thread's own, or a borrowed one. `None` when the system has no memory for one.
@@ -45,7 +62,7 @@ pub fn with_heap<R>(work: impl FnOnce(&Heap) -> R) -> Option<R> {
     if let Some(heap) = own_or_birth() {
         return Some(work(heap));
     }
-    if !ptr::eq(current(), &NO_MORE) {
+    if !ptr::eq(current(), no_more()) {
         return None;
     }
     let heap = roster::take()?;
@@ -95,7 +112,7 @@ fn exit_key() -> Option<libc::pthread_key_t> {
 /// The thread ends: its heap goes back to the roster. Other keys' destructors, and the C library, may free and
 /// allocate after this.
 unsafe extern "C" fn exit(heap: *mut c_void) {
-    slot::set(&NO_MORE);
+    slot::set(no_more());
     // SAFETY: the value was set by `birth`, and heaps are never unmapped.
     roster::give_back(unsafe { &*heap.cast::<Heap>() });
 }

@@ -3,7 +3,7 @@
 //! Stable Rust cannot ask for a TLS model, and `thread_local!` in a shared library calls `__tls_get_addr`, which is slow and
 //! can itself allocate. So the variable is defined in assembly and accessed with the initial-exec model: its offset
 //! from the thread pointer is a constant that the dynamic linker fills in. Its first value
-//! in every thread is the address of the sentinel `NOT_YET`. Elsewhere a pthread key does.
+//! in every thread is the address of the sentinel for "not yet". Elsewhere a pthread key does.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub use initial_exec::{get, set};
@@ -13,7 +13,7 @@ pub use with_key::{get, set};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod initial_exec {
-    use super::super::NOT_YET;
+    use super::super::SENTINELS;
     use crate::heap::Heap;
     use core::arch::{asm, global_asm};
 
@@ -27,7 +27,7 @@ mod initial_exec {
         "pymalloc_thread_heap:",
         ".quad {not_yet}",
         ".popsection",
-        not_yet = sym NOT_YET,
+        not_yet = sym SENTINELS,
     );
 
     /// The calling thread's value.
@@ -61,8 +61,7 @@ mod initial_exec {
     }
 
     /// Sets the calling thread's value.
-    pub fn set(heap: &'static Heap) {
-        let heap = core::ptr::from_ref(heap);
+    pub fn set(heap: *const Heap) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: writes this thread's copy of the variable above.
         unsafe {
@@ -93,7 +92,7 @@ mod initial_exec {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod with_key {
-    use super::super::NOT_YET;
+    use super::super::not_yet;
     use crate::heap::Heap;
     use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -104,7 +103,7 @@ mod with_key {
     pub fn get() -> *const Heap {
         // Acquire: the key is used once it is seen.
         match KEY.load(Ordering::Acquire) {
-            0 => &NOT_YET,
+            0 => not_yet(),
             known => {
                 // SAFETY: the key exists.
                 let heap = unsafe { libc::pthread_getspecific(known - 1) };
@@ -118,7 +117,7 @@ mod with_key {
     }
 
     /// Sets the calling thread's value.
-    pub fn set(heap: &'static Heap) {
+    pub fn set(heap: *const Heap) {
         if KEY.load(Ordering::Acquire) == 0 {
             let mut key = 0;
             // SAFETY: `key` is a valid place; no destructor. The first thread makes it, before any other exists.
@@ -127,6 +126,6 @@ mod with_key {
         }
         let key = KEY.load(Ordering::Acquire) - 1;
         // SAFETY: the key exists, and is one of the first, for which the C library does not allocate.
-        unsafe { libc::pthread_setspecific(key, core::ptr::from_ref(heap).cast()) };
+        unsafe { libc::pthread_setspecific(key, heap.cast()) };
     }
 }

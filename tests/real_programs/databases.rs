@@ -39,12 +39,11 @@ impl<'a> Redis<'a> {
                     "--appendonly",
                     "yes",
                 ])
+                // Values are freed by another thread than the one that made them.
                 .args([
-                    "--io-threads",
-                    "2",
-                    "--io-threads-do-reads",
-                    "yes",
                     "--lazyfree-lazy-user-del",
+                    "yes",
+                    "--lazyfree-lazy-server-del",
                     "yes",
                 ])
                 .args(["--enable-debug-command", "local", "--logfile", "log"]),

@@ -42,13 +42,13 @@ fn cpython_suite() {
     );
 }
 
-/// Every version, on each allocator that it can put on top of malloc.
+/// Every version, with all objects on malloc and with the small ones on its own allocator.
 #[test]
 fn cpython_objects() {
     for python in found() {
         let name = format!("objects-{}", python.display().to_string().replace('/', "-"));
         same_with_and_without(&name, &[python.to_str().unwrap()], |side| {
-            ["malloc", "malloc_debug", "pymalloc"].map(|allocator| {
+            ["malloc", "pymalloc"].map(|allocator| {
                 side.ok(side
                     .command(&python)
                     .env("PYTHONMALLOC", allocator)

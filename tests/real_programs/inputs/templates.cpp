@@ -76,7 +76,7 @@ template <std::size_t N> static auto counted()
 int main()
 {
     std::cout << fibonacci<90>::value << '\n';
-    std::cout << blocks<std::make_index_sequence<16>>().all.sum() << '\n';
+    std::cout << blocks<std::make_index_sequence<10>>().all.sum() << '\n';
     std::cout << joined(counted<30>(), std::make_index_sequence<30>()) << '\n';
 
     std::unordered_map<std::string, std::function<std::optional<std::string>(const std::string &)>> rules;
