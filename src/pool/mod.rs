@@ -347,7 +347,7 @@ impl Pool {
         if offset / size >= self.cut_blocks() {
             return Err(NotAllocated::Untouched);
         }
-        if offset % size != 0 {
+        if !offset.is_multiple_of(size) {
             return Err(NotAllocated::Interior);
         }
         // SAFETY: a cut block of a live pool is mapped, aligned to 16 and at least 16 bytes long.

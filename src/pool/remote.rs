@@ -85,7 +85,7 @@ impl RemoteFrees {
                 OWNED
             } else {
                 block.become_free(newest_of(word, start));
-                (word & !NEWEST) + ONE_BLOCK | place
+                ((word & !NEWEST) + ONE_BLOCK) | place
             };
             // AcqRel: release for a post, acquire for a claim (see the top of this file).
             match self
