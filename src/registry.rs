@@ -171,9 +171,10 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::Registry;
     use proptest::prelude::*;
     use std::collections::HashMap;
+    use std::collections::hash_map::Entry;
 
     proptest! {
         /// Against a `HashMap`, with addresses so few that they collide, are removed and come again.
@@ -184,10 +185,10 @@ mod tests {
             for (insert, page) in operations {
                 let address = page << 12;
                 if insert {
-                    if !model.contains_key(&address) {
+                    if let Entry::Vacant(place) = model.entry(address) {
                         prop_assert!(registry.reserve());
-                        registry.insert(Entry { address, size: page });
-                        model.insert(address, page);
+                        registry.insert(super::Entry { address, size: page });
+                        place.insert(page);
                     }
                 } else {
                     prop_assert_eq!(registry.remove(address).map(|entry| entry.size), model.remove(&address));
