@@ -666,7 +666,13 @@ mod settings {
         let settings = "nonsense=1,stats_at_exit=1";
         let plain = compile(SOURCE, Way::Static);
         let privileged = output_directory().join("settings-set-user-id");
-        fs::copy(&plain, &privileged).expect("a program can be copied");
+        // By another process: were it written here, a child that another test starts meanwhile would hold it open
+        // for writing, and it could not be run ("text file busy").
+        let copied = Command::new("cp").arg(&plain).arg(&privileged).status();
+        assert!(
+            copied.expect("cp can be run").success(),
+            "a program can be copied"
+        );
         std::os::unix::fs::chown(&privileged, Some(NOBODY), Some(NOBODY))
             .expect("root can give a file away");
         fs::set_permissions(&privileged, fs::Permissions::from_mode(0o4755))
