@@ -18,6 +18,8 @@ static struct {
     uint64_t id;
 } ring[LEFT * HELD];
 static uint64_t left;
+/* In the warm-up all threads of a round live at once, so that what so many cost is known. */
+static pthread_barrier_t all_live;
 
 static size_t random_size(uint64_t *seed)
 {
@@ -32,6 +34,8 @@ static void *live_shortly(void *number)
     void *own[100];
     for (size_t at = 0; at < COUNT_OF(own); at++)
         own[at] = hide(malloc(random_size(&seed)));
+    if ((uintptr_t)number < WARM_UP)
+        pthread_barrier_wait(&all_live);
     for (int at = 0; at < LEFT; at++) {
         size_t size = random_size(&seed);
         void *block = malloc(size);
@@ -61,6 +65,7 @@ int main(void)
     pthread_attr_t small_stack;
     pthread_attr_init(&small_stack);
     pthread_attr_setstacksize(&small_stack, 128 * KIB);
+    pthread_barrier_init(&all_live, NULL, AT_ONCE);
     size_t resident_then = 0, mapped_then = 0, resident_most = 0, mapped_most = 0;
     for (uintptr_t first = 0; first < THREADS; first += AT_ONCE) {
         pthread_t threads[AT_ONCE];

@@ -72,7 +72,7 @@ fn refill(class: usize) -> Option<*mut u8> {
 /// Allocates a run or a mapping of at least `size` bytes.
 #[inline(never)]
 fn allocate_beyond_pools(size: usize, align: usize) -> Fresh {
-    if size > isize::MAX as usize - align {
+    if size > (isize::MAX as usize).saturating_sub(align) {
         return FAILED;
     }
     let attempt = || {

@@ -31,7 +31,16 @@ static END: extern "C" fn() = end;
 
 #[cfg(all(feature = "c-abi", not(test)))]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    Line::message().text("internal error").write();
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    let line = Line::message().text("internal error");
+    match info.location() {
+        Some(place) => line
+            .text(" at ")
+            .text(place.file())
+            .text(":")
+            .number(place.line() as usize),
+        None => line,
+    }
+    .write();
     crate::os::abort()
 }

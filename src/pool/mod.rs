@@ -465,7 +465,7 @@ impl Pool {
 
     /// Frees a block of the caller's own pool. True when the pool may have become empty.
     pub fn push(&self, block: &Block) -> bool {
-        debug_assert!(!self.owner().is_null() || self.state() == State::Abandoned);
+        debug_assert!(matches!(self.state(), State::Current | State::Used));
         // SAFETY: `list` is null only until the pool is first owned, and otherwise leads to this header or to the
         // bin of its owner, which both outlive the block.
         unsafe { &*self.list.get() }.push(block)
