@@ -14,6 +14,8 @@ fn main() {
         // Calls inside the library bind to the library, and every symbol is bound at start: a lazy
         // first call from within malloc could itself allocate.
         "-Wl,-Bsymbolic",
+        // Initialised before every other library: see `process::start`.
+        "-Wl,-z,initfirst",
         "-Wl,-z,now",
     ] {
         println!("cargo:rustc-link-arg={argument}");

@@ -12,7 +12,7 @@
 use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
-use crate::heap::{after_last_free, free_foreign, is_free_in_foreign, roster};
+use crate::heap::{after_last_free, free_foreign, free_own, is_free_in_foreign, roster};
 use crate::large;
 use crate::mapping;
 use crate::pool::{Block, NotAllocated, Pool};
@@ -233,7 +233,7 @@ pub unsafe fn free<const CALL: u8>(block: *mut u8) {
 fn after_last_free_of(block: *mut u8) {
     if let Slot::Run(header) = arena::run_of(block as usize) {
         // SAFETY: the block's pool is ours, and so it is live.
-        after_last_free(unsafe { Pool::at(header) });
+        after_last_free(thread::current(), unsafe { Pool::at(header) });
     }
 }
 
@@ -258,13 +258,9 @@ fn free_elsewhere<const CALL: u8>(block: *mut u8) {
 }
 
 fn free_in_pool(pool: &Pool, block: &Block) {
-    let heap = thread::own_or_birth();
+    let heap = thread::own_for_free();
     match heap {
-        Some(heap) if pool.is_owned_by(heap.as_owner()) => {
-            if pool.push(block) {
-                after_last_free(pool);
-            }
-        }
+        Some(heap) if pool.is_owned_by(heap.as_owner()) => free_own(heap, pool, block),
         _ => free_foreign(heap, pool, block),
     }
 }
@@ -317,11 +313,11 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
                         .then(|| mapping::resize(block as usize, size))
                         .flatten()
                 });
-                return match resized {
-                    Some(resized) => resized.as_ptr(),
-                    None if size <= old => block,
-                    None => ptr::null_mut(),
-                };
+                if let Some(resized) = resized {
+                    return resized.as_ptr();
+                }
+                // The system also refuses when the program has split the mapping by `madvise`, `mprotect` or `mlock` of
+                // a part: it can be copied still.
             }
             old
         }

@@ -15,7 +15,8 @@
 //! with the fewest free ones, so that nearly empty arenas drain; a request for a run of slots from an arena
 //! whose longest free run is the shortest that fits. Both orders are kept in buckets, one
 //! for each count, so that every change costs the same however many arenas there are.
-//! An arena whose last slot is freed is unmapped; all but one (`conf::EMPTY_ARENAS`), as in CPython since 3.8.
+//! An arena whose last slot is freed is unmapped; all but one (`conf::EMPTY_ARENAS`), as in CPython since 3.8. The pages of
+//! free slots in live arenas go back as soon as there are more of them than `DIRTY_ALLOWED` and `DIRTY_PART` say.
 //!
 //! Everything but the map is guarded by `ARENAS`. The map is written under the lock and
 //! read without.
@@ -68,7 +69,7 @@ struct Arena {
     /// The slots at which an allocated run (a pool or a large run) starts. Changed under the lock. Read without
     /// by those who hold a block of the run in question: its bits stay as they are.
     starts: AtomicU64,
-    /// Free slots whose pages may hold old data: all others read as zeroes.
+    /// Slots whose pages may hold old data, free or taken: all others read as zeroes.
     dirty: Cell<u64>,
     by_count: Links,
     by_run: Links,
@@ -99,6 +100,11 @@ impl Arena {
 
     fn is_empty(&self) -> bool {
         self.free() == FREE_WHEN_EMPTY
+    }
+
+    /// Free slots that may hold pages.
+    fn dirty_free(&self) -> u64 {
+        self.dirty.get() & self.free()
     }
 }
 
@@ -202,7 +208,14 @@ pub struct Counts {
     pub live: usize,
     /// The most that were mapped at one time.
     pub most: usize,
+    /// Free slots whose pages were given back, in live arenas, since the start.
+    pub purged: usize,
 }
+
+/// Bytes of free slots that may hold pages, beside a part of what is in use: enough for a small program never to purge.
+const DIRTY_ALLOWED: usize = 2 << 20;
+/// That part: a sixteenth.
+const DIRTY_PART: usize = 16;
 
 struct Arenas {
     /// `usable_arenas` by the number of free slots.
@@ -211,6 +224,10 @@ struct Arenas {
     by_run: Buckets,
     /// Arenas whose slots are all free.
     empty: usize,
+    /// Free slots of all arenas.
+    free_slots: usize,
+    /// Free slots of all arenas that may hold pages.
+    dirty_slots: usize,
     /// Live arenas that found their place in the map taken.
     overflow: Registry,
     /// Where the next arena would best be mapped: below the last one, since the system hands out addresses from
@@ -227,6 +244,8 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     by_count: Buckets::new(|arena| &arena.by_count),
     by_run: Buckets::new(|arena| &arena.by_run),
     empty: 0,
+    free_slots: 0,
+    dirty_slots: 0,
     overflow: Registry::empty(),
     hint: ptr::null_mut(),
     counts: Counts {
@@ -234,6 +253,7 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
         unmapped: 0,
         live: 0,
         most: 0,
+        purged: 0,
     },
 });
 
@@ -262,15 +282,77 @@ impl Arenas {
         }
     }
 
-    /// The one place where the free slots of an arena change: keeps the buckets and the count of empty arenas.
+    /// The one place where the free slots of an arena change: keeps the buckets and the counts. What becomes free is dirty.
     fn change_free(&mut self, arena: &Arena, free: u64) {
         debug_assert!(free & 1 == 0, "slot 0 is never free");
+        arena.dirty.set(arena.dirty.get() | (free & !arena.free()));
         self.leave_usable(arena);
-        self.empty -= usize::from(arena.is_empty());
+        self.uncount(arena);
         // Relaxed: see `Arena::free`.
         arena.free.store(free, Ordering::Relaxed);
-        self.empty += usize::from(arena.is_empty());
+        self.count(arena);
         self.enter_usable(arena);
+    }
+
+    fn count(&mut self, arena: &Arena) {
+        self.empty += usize::from(arena.is_empty());
+        self.free_slots += arena.count();
+        self.dirty_slots += arena.dirty_free().count_ones() as usize;
+    }
+
+    fn uncount(&mut self, arena: &Arena) {
+        self.empty -= usize::from(arena.is_empty());
+        self.free_slots -= arena.count();
+        self.dirty_slots -= arena.dirty_free().count_ones() as usize;
+    }
+
+    /// How many free slots may hold pages before they are purged.
+    fn dirty_allowed(&self) -> usize {
+        if SLOT_SIZE < os::page_size() {
+            // Slots smaller than the system's pages share them with their neighbours.
+            return usize::MAX;
+        }
+        let taken = self.counts.live * USABLE_SLOTS - self.free_slots;
+        DIRTY_ALLOWED / SLOT_SIZE + taken / DIRTY_PART
+    }
+
+    /// Purges free slots, those of the emptiest arenas first, until half of what is allowed is left. So each purge covers many
+    /// slots, and what the next pools will take, from the fullest arenas, stays.
+    fn purge_surplus(&mut self) {
+        let goal = self.dirty_allowed() / 2;
+        for bucket in (1..SLOTS).rev() {
+            let mut next = self.by_count.first[bucket];
+            // SAFETY: arenas in the buckets are mapped.
+            while let Some(arena) = unsafe { next.as_ref() } {
+                if self.dirty_slots <= goal {
+                    return;
+                }
+                self.purge_free_slots(arena);
+                next = arena.by_count.next.get();
+            }
+        }
+    }
+
+    /// Purges the dirty free slots of an arena. True when there were any.
+    fn purge_free_slots(&mut self, arena: &Arena) -> bool {
+        let mut dirty = arena.dirty_free();
+        let mut purged = 0;
+        while dirty != 0 {
+            let first = dirty.trailing_zeros() as usize;
+            let count = (!(dirty >> first)).trailing_zeros() as usize;
+            let mask = slots_mask(first, count);
+            let start = (arena.base() + (first << SLOT_SHIFT)) as *mut u8;
+            // SAFETY: whole free slots, which are whole pages: `dirty_allowed` and `trim` see to that.
+            if unsafe { os::purge(start, count << SLOT_SHIFT) } {
+                purged |= mask;
+            }
+            dirty &= !mask;
+        }
+        arena.dirty.set(arena.dirty.get() & !purged);
+        let slots = purged.count_ones() as usize;
+        self.dirty_slots -= slots;
+        self.counts.purged += slots;
+        purged != 0
     }
 
     /// Makes an arena findable. False when there is no memory for an overflow entry.
@@ -318,7 +400,7 @@ impl Arenas {
         self.counts.most = self.counts.most.max(self.counts.live);
         // Relaxed: see `Arena::free`.
         arena.free.store(FREE_WHEN_EMPTY, Ordering::Relaxed);
-        self.empty += 1;
+        self.count(arena);
         self.enter_usable(arena);
         Some(arena)
     }
@@ -328,7 +410,7 @@ impl Arenas {
         debug_assert!(arena.is_empty());
         self.leave_usable(arena);
         self.leave_map(arena);
-        self.empty -= 1;
+        self.uncount(arena);
         self.counts.live -= 1;
         self.counts.unmapped += 1;
         arena.base() as *mut u8
@@ -354,14 +436,14 @@ impl Arenas {
         }
         // Relaxed: see `Arena::free`.
         arena.free.store(FREE_WHEN_EMPTY, Ordering::Relaxed);
-        self.empty += 1;
+        self.count(arena);
         // A place of the map was freed by `forget_arena` and the lock has been held since.
         let entered = self.enter_map(arena);
         debug_assert!(entered);
         self.enter_usable(arena);
     }
 
-    fn take(&mut self, count: usize) -> Option<Taken> {
+    fn take(&mut self, count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
         let usable = if count == 1 {
             self.by_count.lowest_from(1)
         } else {
@@ -375,12 +457,14 @@ impl Arenas {
         let first = first_run(arena.free(), count)?;
         let mask = slots_mask(first, count);
         self.change_free(arena, arena.free() & !mask);
+        let header = (arena.base() + (first << HEADER_SHIFT)) as *mut u8;
+        prepare(header);
         // Relaxed: see `Arena::starts`.
         let starts = arena.starts.load(Ordering::Relaxed);
         debug_assert!(starts & mask == 0);
         arena.starts.store(starts | 1 << first, Ordering::Relaxed);
         Some(Taken {
-            header: (arena.base() + (first << HEADER_SHIFT)) as *mut u8,
+            header,
             start: (arena.base() + (first << SLOT_SHIFT)) as *mut u8,
             zeroed: arena.dirty.get() & mask == 0,
         })
@@ -389,13 +473,15 @@ impl Arenas {
     fn release(&mut self, arena: &Arena, first: usize, count: usize) {
         let mask = slots_mask(first, count);
         debug_assert!(arena.free() & mask == 0, "slots are released once");
-        arena.dirty.set(arena.dirty.get() | mask);
         // Relaxed: see `Arena::starts`.
         let starts = arena.starts.load(Ordering::Relaxed);
         arena.starts.store(starts & !mask, Ordering::Relaxed);
         self.change_free(arena, arena.free() | mask);
         if arena.is_empty() && self.empty > conf::EMPTY_ARENAS.get() {
             self.unmap_arena(arena);
+        }
+        if self.dirty_slots > self.dirty_allowed() {
+            self.purge_surplus();
         }
     }
 
@@ -423,12 +509,11 @@ impl Arenas {
     }
 }
 
-/// Takes a run of `count` slots. `None` when the system has no memory.
-///
-/// The caller must write the header.
+/// Takes a run of `count` slots. `None` when the system has no memory. `prepare` writes its header, before anyone who looks
+/// at the arena can see the run; it must not use the arenas.
 #[cfg(not(loom))]
-pub fn take(count: usize) -> Option<Taken> {
-    ARENAS.lock().take(count)
+pub fn take(count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
+    ARENAS.lock().take(count, prepare)
 }
 
 /// Which arena and slot a header belongs to.
@@ -481,7 +566,6 @@ pub unsafe fn resize(header: *const u8, count: usize, wanted: usize) -> bool {
         arenas.change_free(arena, arena.free() & !added);
     } else if wanted < count {
         let cut = slots_mask(first + wanted, count - wanted);
-        arena.dirty.set(arena.dirty.get() | cut);
         arenas.change_free(arena, arena.free() | cut);
     }
     true
@@ -595,29 +679,15 @@ pub fn trim() -> bool {
         }
         returned = true;
     }
-    arenas.each(|arena| returned |= purge_free_slots(arena));
-    returned
-}
-
-/// Purges the dirty free slots of an arena. Called under the lock.
-fn purge_free_slots(arena: &Arena) -> bool {
-    if SLOT_SIZE < os::page_size() {
-        // Slots smaller than the system's pages share them with their neighbours.
-        return false;
-    }
-    let mut dirty = arena.dirty.get() & arena.free();
-    let mut returned = false;
-    while dirty != 0 {
-        let first = dirty.trailing_zeros() as usize;
-        let count = (!(dirty >> first)).trailing_zeros() as usize;
-        let mask = slots_mask(first, count);
-        let start = (arena.base() + (first << SLOT_SHIFT)) as *mut u8;
-        // SAFETY: whole free slots, which are whole pages.
-        if unsafe { os::purge(start, count << SLOT_SHIFT) } {
-            arena.dirty.set(arena.dirty.get() & !mask);
-            returned = true;
+    if SLOT_SIZE >= os::page_size() {
+        for bucket in 1..SLOTS {
+            let mut next = arenas.by_count.first[bucket];
+            // SAFETY: arenas in the buckets are mapped.
+            while let Some(arena) = unsafe { next.as_ref() } {
+                returned |= arenas.purge_free_slots(arena);
+                next = arena.by_count.next.get();
+            }
         }
-        dirty &= !mask;
     }
     returned
 }

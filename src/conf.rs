@@ -6,7 +6,7 @@
 
 use crate::os;
 use crate::report::Line;
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// A number that the user can set.
@@ -109,16 +109,21 @@ pub fn parse(text: &[u8]) {
     }
 }
 
-/// Reads the environment. Called once, when the library is initialised.
-pub fn read_environment() {
-    if os::is_privileged() {
+/// Reads the settings from an environment: a list of "NAME=value" that ends with a null pointer. Called once, when the library is
+/// initialised.
+pub fn read_environment(environment: *const *const c_char) {
+    if environment.is_null() || os::is_privileged() {
         return;
     }
-    // SAFETY: called before `main`, while no other thread can change the environment; the name is a C string.
-    let value = unsafe { libc::getenv(c"PYMALLOC_CONF".as_ptr()) };
-    if !value.is_null() {
-        // SAFETY: `getenv` returns a C string of the environment, and it is read at once.
-        parse(unsafe { CStr::from_ptr(value) }.to_bytes());
+    let mut next = environment;
+    // SAFETY: called before `main`, while no other thread can change the environment; the list ends with a null pointer.
+    while let Some(entry) = unsafe { (*next).as_ref() } {
+        // SAFETY: the entries are C strings.
+        let entry = unsafe { CStr::from_ptr(entry) }.to_bytes();
+        if let Some(settings) = entry.strip_prefix(b"PYMALLOC_CONF=") {
+            return parse(settings);
+        }
+        next = next.wrapping_add(1);
     }
 }
 

@@ -68,8 +68,8 @@ mod x86_64 {
         true
     }
 
-    /// Subtracts one from the number `OFFSET` bytes behind `base` by a relaxed load and a relaxed store. True when zero
-    /// is left.
+    /// Subtracts one from the number `OFFSET` bytes behind `base` by a relaxed load and a release store. True when
+    /// zero is left.
     ///
     /// # Safety
     /// An aligned `AtomicU32` must be there, which only the calling thread writes.
@@ -130,8 +130,8 @@ mod portable {
         value < number.load(Ordering::Relaxed)
     }
 
-    /// Subtracts one from the number `OFFSET` bytes behind `base` by a relaxed load and a relaxed store. True when zero
-    /// is left.
+    /// Subtracts one from the number `OFFSET` bytes behind `base` by a relaxed load and a release store. True when
+    /// zero is left.
     ///
     /// # Safety
     /// An aligned `AtomicU32` must be there, which only the calling thread writes.
@@ -140,7 +140,8 @@ mod portable {
         // SAFETY: the caller vouches for the number.
         let number = unsafe { AtomicU32::from_ptr(base.wrapping_add(OFFSET).cast_mut().cast()) };
         let left = number.load(Ordering::Relaxed).wrapping_sub(1);
-        number.store(left, Ordering::Relaxed);
+        // Release: whoever sees the count go down may have the pool's slots used anew, after all that was stored before.
+        number.store(left, Ordering::Release);
         left == 0
     }
 }

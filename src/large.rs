@@ -24,9 +24,10 @@ pub struct Run {
 /// Allocates a block of at least `size` bytes, at most `MAX_RUN`, at a multiple of the slot size.
 pub fn allocate(size: usize) -> Option<Run> {
     let slots = slots_for(size);
-    let taken = arena::take(slots)?;
-    // SAFETY: the header of a run that was just taken, which keeps its arena mapped.
-    unsafe { Pool::at(taken.header) }.become_large(slots);
+    let taken = arena::take(slots, |header| {
+        // SAFETY: the header of a run that is being taken, which keeps its arena mapped.
+        unsafe { Pool::at(header) }.become_large(slots);
+    })?;
     Some(Run {
         address: NonNull::new(taken.start)?,
         zeroed: taken.zeroed,

@@ -33,8 +33,8 @@
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("pymalloc needs 64-bit addresses");
-#[cfg(not(target_os = "linux"))]
-compile_error!("pymalloc needs Linux");
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+compile_error!("pymalloc needs Linux and the GNU C library");
 
 mod arena;
 mod conf;

@@ -7,11 +7,19 @@ use crate::conf;
 use crate::report::Line;
 use crate::stats;
 use crate::thread;
+use core::ffi::{c_char, c_int};
 
-/// Run by the C library before `main`, after its own initialisation, while there is one thread.
-extern "C" fn start() {
+/// Run by the C library before `main`, while there is one thread, and in the shared library (`-z initfirst`) before the
+/// initialisation of every other library: a fork handler of another library that is registered before ours
+/// would run while ours holds the locks. The C library itself may not be initialised yet, so that the
+/// environment is taken from the arguments.
+extern "C" fn start(
+    _count: c_int,
+    _arguments: *const *const c_char,
+    environment: *const *const c_char,
+) {
     thread::handle_forks();
-    conf::read_environment();
+    conf::read_environment(environment);
 }
 
 /// Run by the C library at exit, after what the program itself registered.
@@ -23,7 +31,7 @@ extern "C" fn end() {
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static START: extern "C" fn() = start;
+static START: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = start;
 
 #[used]
 #[unsafe(link_section = ".fini_array")]

@@ -143,6 +143,7 @@ impl Stats {
             ("arenas unmapped", self.arenas.unmapped),
             ("bytes per arena", ARENA_SIZE),
             ("free slots in arenas", self.free_slots),
+            ("free slots purged", self.arenas.purged),
             ("pools", pools),
             ("blocks in use in pools", in_use),
             ("large blocks", self.runs),
@@ -199,6 +200,7 @@ impl Stats {
         element("arenas_unmapped", self.arenas.unmapped);
         element("arena_bytes", self.arena_bytes());
         element("free_slot_bytes", self.free_slot_bytes());
+        element("slots_purged", self.arenas.purged);
         element("large_blocks", self.runs);
         element("large_bytes", self.run_bytes);
         element("mappings", self.mappings.live);

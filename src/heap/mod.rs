@@ -14,7 +14,7 @@ mod slot_map;
 mod usedpools;
 
 #[cfg(not(loom))]
-pub use usedpools::{Heap, after_last_free, free_foreign, is_free_in_foreign};
+pub use usedpools::{Heap, after_last_free, free_foreign, free_own, is_free_in_foreign};
 
 #[cfg(all(test, loom))]
 mod model;

@@ -1,1 +1,720 @@
+//! Loom checks of what several threads do with one pool: `pool::remote`, the changes of state in `pool`, and `abandoned`.
+//!
+//! Loom runs every order of the threads' steps, and for every load every value that the memory model allows it. The
+//! calls are the real ones. What a heap does between them is repeated here as methods of `Thread`, named
+//! as in `usedpools`, since heaps and arenas are statics, which loom does not have.
+//!
+//! What must hold, and how it is seen:
+//! - A pool has one owner at a time, who finds its private fields as the last one left them: `owner` is written at every
+//!   change. Loom fails the run when two such writes are not ordered.
+//! - Whoever gets a block finds what the one who freed it wrote: `contents`, likewise.
+//! - Nobody looks at a pool after it was released: `mapped` is read at every look and written at the release.
+//! - Every block is in exactly one place in the end (`Thread::finish`).
+//!
+//! A check also names the outcomes that must have been met, so that none holds merely because nothing happened.
 
+use super::abandoned::AbandonedPools;
+use crate::geometry::{ARENA_SIZE, HEADER_SHIFT};
+use crate::pool::remote::Pushed;
+use crate::pool::{Block, FreeList, Owner, Pool, PoolList, State};
+use crate::size_class::{CLASSES, TABLE};
+use crate::sync::Lock;
+use loom::cell::UnsafeCell;
+use loom::model::Builder;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread::{self, JoinHandle};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::BTreeSet;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+/// The class of the fewest blocks, so that a pool is soon full and soon empty.
+const CLASS: usize = CLASSES - 1;
+const BLOCKS: usize = 4;
+
+/// The slot at which the pool starts. Far enough from the first that a header, which is longer in
+/// the model, has room between the first slot's and its own.
+const SLOT: usize = 8;
+
+/// More preemptions than any of the failures needs that were put in to try the checks; `LOOM_MAX_PREEMPTIONS` overrides it.
+const PREEMPTIONS: usize = 3;
+
+const NOBODY: usize = 0;
+
+/// Memory laid out as an arena.
+struct Place(usize);
+
+impl Place {
+    const LAYOUT: Layout = match Layout::from_size_align(ARENA_SIZE, ARENA_SIZE) {
+        Ok(layout) => layout,
+        Err(_) => panic!(),
+    };
+
+    fn new() -> Self {
+        // SAFETY: the size is not 0.
+        let base = unsafe { alloc_zeroed(Self::LAYOUT) };
+        assert!(!base.is_null());
+        Place(base as usize)
+    }
+
+    /// The header of a new pool, vacant.
+    fn pool(&self) -> &'static Pool {
+        const { assert!(size_of::<Pool>() <= SLOT << HEADER_SHIFT) };
+        let header = (self.0 + (SLOT << HEADER_SHIFT)) as *mut Pool;
+        // SAFETY: inside the memory, aligned to the header size or more, and used by the run at hand alone, which ends
+        // before the memory does.
+        unsafe {
+            header.write(Pool::vacant());
+            &*header
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, and no run is left.
+        unsafe { dealloc(self.0 as *mut u8, Self::LAYOUT) };
+    }
+}
+
+/// What was met, over all runs of a check.
+#[derive(Clone)]
+struct Outcomes(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Outcomes {
+    fn note(&self, outcome: &'static str) {
+        self.0.lock().unwrap().insert(outcome);
+    }
+}
+
+/// Explores all runs of `run`, which gets the owner of a current pool whose blocks are all in use. Each of `expected`
+/// must be met in one of them, and nothing else.
+fn check(expected: &[&'static str], run: impl Fn(Thread) + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    let outcomes = Outcomes(Arc::default());
+    let place = Place::new();
+    let noted = outcomes.clone();
+    builder.check(move || run(Thread::first(&place, noted.clone())));
+    let met = outcomes.0.lock().unwrap();
+    assert_eq!(*met, expected.iter().copied().collect());
+}
+
+/// As much of a heap as matters here.
+struct Heap {
+    bin: FreeList,
+    used: Lock<PoolList>,
+}
+
+impl Heap {
+    fn new() -> Self {
+        Heap {
+            bin: FreeList::new(),
+            used: Lock::new(PoolList::new()),
+        }
+    }
+}
+
+/// What the threads of a run share.
+struct World {
+    pool: &'static Pool,
+    abandoned: AbandonedPools,
+    /// The heap of each thread, by its number.
+    heaps: [Heap; 4],
+    /// The number of the thread that owns the pool. Stands for all private fields.
+    owner: UnsafeCell<usize>,
+    /// What each block holds.
+    contents: [UnsafeCell<Contents>; BLOCKS],
+    /// Whether the pool's slots are taken.
+    mapped: UnsafeCell<bool>,
+    /// Blocks that owners freed. Stands for `countdown`, which the model does not see: the release of
+    /// every count, for `free_last`.
+    counted: AtomicUsize,
+    outcomes: Outcomes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Contents {
+    /// What the program stored.
+    Data(usize),
+    /// What it stored last, before it freed the block.
+    Last(usize),
+}
+
+/// A thread's view of the world, and what it can do there.
+#[derive(Clone)]
+struct Thread {
+    world: Rc<World>,
+    /// From 1.
+    number: usize,
+    /// Whether it has a heap (or none any more).
+    has_heap: bool,
+}
+
+impl Thread {
+    fn first(place: &Place, outcomes: Outcomes) -> Self {
+        assert_eq!(TABLE[CLASS].blocks as usize, BLOCKS);
+        let world = World {
+            pool: place.pool(),
+            abandoned: AbandonedPools::empty(),
+            heaps: std::array::from_fn(|_| Heap::new()),
+            owner: UnsafeCell::new(1),
+            contents: std::array::from_fn(|block| UnsafeCell::new(Contents::Data(block))),
+            mapped: UnsafeCell::new(true),
+            counted: AtomicUsize::new(0),
+            outcomes,
+        };
+        let first = Thread {
+            world: Rc::new(world),
+            number: 1,
+            has_heap: true,
+        };
+        let (pool, bin) = (first.pool(), first.bin());
+        pool.become_used_first(CLASS, first.as_owner());
+        pool.become_current(bin);
+        while pool.has_untouched() {
+            pool.cut_more(bin);
+            while !bin.pop().is_null() {}
+        }
+        first
+    }
+
+    /// Starts another thread.
+    fn start(&self, number: usize, has_heap: bool, run: impl FnOnce(Thread) + 'static) -> Running {
+        let other = Thread {
+            world: self.world.clone(),
+            number,
+            has_heap,
+        };
+        Running(thread::spawn(move || run(other)))
+    }
+
+    fn pool(&self) -> &'static Pool {
+        self.world.pool
+    }
+
+    fn heap(&self) -> Option<&Heap> {
+        self.has_heap.then(|| &self.world.heaps[self.number])
+    }
+
+    fn bin(&self) -> &FreeList {
+        &self.world.heaps[self.number].bin
+    }
+
+    fn as_owner(&self) -> *const Owner {
+        self.heap()
+            .map_or(ptr::null(), |heap| ptr::from_ref(heap).cast())
+    }
+
+    fn note(&self, outcome: &'static str) {
+        self.world.outcomes.note(outcome);
+    }
+
+    // What must hold.
+
+    fn change_owner(&self, from: usize, to: usize) {
+        self.world.owner.with_mut(|owner| {
+            // SAFETY: loom lets nobody else in meanwhile.
+            let owner = unsafe { &mut *owner };
+            assert_eq!(*owner, from);
+            *owner = to;
+        });
+    }
+
+    fn becomes_owner(&self) {
+        self.change_owner(NOBODY, self.number);
+    }
+
+    fn is_owner(&self) {
+        self.change_owner(self.number, self.number);
+    }
+
+    fn gives_up(&self) {
+        self.change_owner(self.number, NOBODY);
+    }
+
+    fn change_contents(&self, block: usize, from: Contents, to: Contents) {
+        self.world.contents[block].with_mut(|contents| {
+            // SAFETY: loom lets nobody else in meanwhile.
+            let contents = unsafe { &mut *contents };
+            assert_eq!(*contents, from);
+            *contents = to;
+        });
+    }
+
+    /// To be called before a look at the pool by a thread that holds a block of it.
+    fn looks(&self) {
+        let mapped = self.world.mapped.with(|mapped| {
+            // SAFETY: loom lets nobody write meanwhile.
+            unsafe { *mapped }
+        });
+        assert!(mapped);
+    }
+
+    // What a heap does.
+
+    fn block(&self, index: usize) -> &'static Block {
+        let address = self.pool().start() + index * self.pool().block_size();
+        self.pool().block_at(address).unwrap()
+    }
+
+    /// Allocates from the bin. The index of the block.
+    fn allocate(&self) -> Option<usize> {
+        let block = self.bin().pop() as usize;
+        if block == 0 {
+            return None;
+        }
+        let (index, _) = self.pool().block_around(block).unwrap();
+        let index = index as usize;
+        self.change_contents(index, Contents::Last(index), Contents::Data(index));
+        Some(index)
+    }
+
+    fn free(&self, index: usize) {
+        self.change_contents(index, Contents::Data(index), Contents::Last(index));
+        self.looks();
+        if self.has_heap && self.pool().is_owned_by(self.as_owner()) {
+            self.is_owner();
+            if self.push(index) {
+                self.after_last_free();
+            }
+            return;
+        }
+        self.free_foreign(index);
+    }
+
+    fn push(&self, index: usize) -> bool {
+        self.world.counted.fetch_add(1, Ordering::Release);
+        self.pool().push(self.block(index))
+    }
+
+    fn after_last_free(&self) {
+        let used = self.world.heaps[self.number].used.lock();
+        if self.pool().is_empty_after_push() {
+            used.remove(self.pool());
+            self.release_vacant();
+        }
+    }
+
+    fn free_foreign(&self, index: usize) {
+        let pool = self.pool();
+        let would_be_last =
+            || pool.state() == State::Used && pool.remote.count() + 1 >= pool.countdown();
+        while would_be_last() {
+            if self.free_last(index) {
+                return;
+            }
+        }
+        self.push_or_claim(index);
+    }
+
+    fn push_or_claim(&self, index: usize) {
+        let start = self.pool().start();
+        match self.pool().remote.push_or_claim(self.block(index), start) {
+            Pushed::Posted => self.note("posted"),
+            Pushed::Claimed => self.free_claimed(index),
+        }
+    }
+
+    /// False, and nothing is freed, when the pool has another owner by then.
+    fn free_last(&self, index: usize) -> bool {
+        let pool = self.pool();
+        let owner = pool.owner();
+        let is_owner = |heap: &Heap| ptr::eq(ptr::from_ref(heap).cast(), owner);
+        let Some(number) = self.world.heaps.iter().position(is_owner) else {
+            // Between owners. Whoever claims it here does so as if it had no heap.
+            let mut without_heap = self.clone();
+            without_heap.has_heap = false;
+            without_heap.push_or_claim(index);
+            return true;
+        };
+        let used = self.world.heaps[number].used.lock();
+        if !pool.is_owned_by(owner) || pool.state() != State::Used {
+            return false;
+        }
+        let pushed = pool.remote.push_or_claim(self.block(index), pool.start());
+        assert_eq!(pushed, Pushed::Posted);
+        if pool.remote.count() == pool.countdown() {
+            self.world.counted.fetch_add(0, Ordering::Acquire);
+            self.change_owner(number, self.number);
+            self.note("emptied for its owner");
+            pool.collect_into_local();
+            assert!(used.first().is_some_and(|first| ptr::eq(first, pool)));
+            used.remove(pool);
+            self.release_vacant();
+        }
+        true
+    }
+
+    /// The heap's lock is held from before the pool is used until it is on the heap's list: others take used pools that
+    /// they have emptied off that list. Likewise in `adopt`.
+    fn free_claimed(&self, index: usize) {
+        self.becomes_owner();
+        self.note("claimed");
+        if self.pool().state() == State::Abandoned {
+            self.world.abandoned.remove(self.pool());
+        }
+        let lists = self.heap().map(|heap| heap.used.lock());
+        self.pool().become_used_by(self.as_owner());
+        if self.push(index) {
+            drop(lists);
+            return self.release_vacant();
+        }
+        match lists {
+            Some(used) => used.push_front(self.pool()),
+            None => self.abandon(),
+        }
+    }
+
+    fn give_full_up(&self) {
+        let _used = self.world.heaps[self.number].used.lock();
+        self.gives_up();
+        if self.pool().try_become_full() {
+            return self.note("given up");
+        }
+        self.becomes_owner();
+        self.note("kept");
+        assert_eq!(self.pool().state(), State::Current);
+        assert!(self.pool().is_owned_by(self.as_owner()));
+        assert!(self.pool().collect_into_bin(self.bin()));
+    }
+
+    /// Puts the current pool among the used ones.
+    fn make_used(&self) {
+        let used = self.world.heaps[self.number].used.lock();
+        self.pool().become_used(self.bin());
+        used.push_front(self.pool());
+    }
+
+    /// Collects what others freed into the used pool, as `trim` does.
+    fn trim(&self) {
+        let used = self.world.heaps[self.number].used.lock();
+        for pool in used.iter() {
+            self.is_owner();
+            pool.collect_into_local();
+            if pool.countdown() == 0 {
+                used.remove(pool);
+                self.release_vacant();
+            }
+        }
+    }
+
+    /// Ends as a heap does: takes the pool off its list and leaves it, or releases it.
+    fn leave_all(&self) {
+        let used = self.world.heaps[self.number].used.lock();
+        if used.first().is_none() {
+            return;
+        }
+        self.pool().collect_into_local();
+        used.remove(self.pool());
+        if self.pool().countdown() == 0 {
+            self.release_vacant();
+        } else {
+            self.abandon();
+        }
+    }
+
+    fn abandon(&self) {
+        self.is_owner();
+        self.pool().become_abandoned();
+        self.world.abandoned.add(self.pool());
+        self.gives_up();
+        if self.pool().leave() {
+            return self.note("left");
+        }
+        self.becomes_owner();
+        self.world.abandoned.remove(self.pool());
+        self.release_vacant();
+    }
+
+    fn adopt(&self) -> bool {
+        if self.world.abandoned.adopt(CLASS).is_none() {
+            return false;
+        }
+        self.becomes_owner();
+        self.note("adopted");
+        self.looks();
+        let used = self.world.heaps[self.number].used.lock();
+        self.pool().become_used_by(self.as_owner());
+        used.push_front(self.pool());
+        true
+    }
+
+    /// Claims a full pool only to look at it, as `is_free_in_foreign` does.
+    fn look_at_lists(&self) {
+        self.looks();
+        if !self.pool().remote.try_claim() {
+            return;
+        }
+        self.becomes_owner();
+        let abandoned = self.pool().state() == State::Abandoned;
+        if abandoned {
+            self.world.abandoned.remove(self.pool());
+        }
+        self.pool().become_used_by(ptr::null());
+        if abandoned {
+            return self.abandon();
+        }
+        self.gives_up();
+        if self.pool().try_become_full_again() {
+            return self.note("full again");
+        }
+        self.becomes_owner();
+        self.abandon();
+    }
+
+    fn release_vacant(&self) {
+        self.pool().become_vacant();
+        self.gives_up();
+        self.world.mapped.with_mut(|mapped| {
+            // SAFETY: loom lets nobody else in meanwhile.
+            unsafe { *mapped = false };
+        });
+        self.note("released");
+    }
+
+    /// After all others have ended: finds the pool where its state says that it is, and every block in use or free. All
+    /// but `in_use` must be free.
+    fn finish(self, in_use: &[usize]) {
+        let pool = self.pool();
+        // SAFETY: all others have ended.
+        let owner = self.world.owner.with(|owner| unsafe { *owner });
+        let adopted = self.world.abandoned.adopt(CLASS).is_some();
+        assert_eq!(adopted, pool.state() == State::Abandoned);
+        if matches!(pool.state(), State::Current | State::Used) {
+            let heap = ptr::from_ref(&self.world.heaps[owner]);
+            assert!(pool.is_owned_by(heap.cast()));
+        }
+        match pool.state() {
+            State::Vacant => {
+                assert_eq!((owner, in_use.len()), (NOBODY, 0));
+                assert_eq!((pool.countdown(), pool.remote.count()), (0, 0));
+                return self.check_unlisted();
+            }
+            // An empty one must not be left to wait for a heap in need.
+            State::Abandoned => assert!(owner == NOBODY && !in_use.is_empty()),
+            State::Full => {
+                assert_eq!((owner, in_use.len()), (NOBODY, BLOCKS));
+                assert!(pool.remote.try_claim());
+            }
+            State::Current => pool.become_used(&self.world.heaps[owner].bin),
+            State::Used => assert_ne!(owner, NOBODY),
+        }
+        if matches!(pool.state(), State::Abandoned | State::Full) {
+            pool.become_used_by(self.as_owner());
+        }
+        pool.collect_into_local();
+        assert_eq!(pool.countdown() as usize, in_use.len());
+        pool.become_current(self.bin());
+        let mut in_use = BTreeSet::from_iter(in_use.iter().copied());
+        while let Some(block) = self.allocate() {
+            assert!(in_use.insert(block), "block {block} is in two places");
+        }
+        assert_eq!(in_use.len(), BLOCKS, "a block is lost");
+        self.check_unlisted();
+    }
+
+    /// Checks that the abandoned pools do not have the pool, which is owned, or was.
+    fn check_unlisted(&self) {
+        assert!(self.pool().remote.give_up());
+        assert!(self.world.abandoned.adopt(CLASS).is_none());
+    }
+}
+
+struct Running(JoinHandle<()>);
+
+impl Running {
+    fn join(self) {
+        self.0.join().unwrap();
+    }
+}
+
+#[test]
+fn loom_remote_frees_into_a_current_pool() {
+    check(&["posted"], |owner| {
+        let freers = [
+            owner.start(2, true, |thread| {
+                thread.free(0);
+                thread.free(1);
+            }),
+            owner.start(3, false, |thread| thread.free(2)),
+        ];
+        let mut in_use = vec![3];
+        for _ in 0..2 {
+            owner.is_owner();
+            if owner.bin().is_empty() {
+                owner.pool().collect_into_bin(owner.bin());
+            }
+            in_use.extend(owner.allocate());
+        }
+        freers.into_iter().for_each(Running::join);
+        owner.finish(&in_use);
+    });
+}
+
+#[test]
+fn loom_remote_frees_into_a_used_pool() {
+    check(&["posted", "emptied for its owner", "released"], |owner| {
+        owner.make_used();
+        let freers = [
+            owner.start(2, true, |thread| {
+                thread.free(0);
+                thread.free(1);
+            }),
+            owner.start(3, false, |thread| thread.free(2)),
+        ];
+        owner.trim();
+        owner.free(3);
+        freers.into_iter().for_each(Running::join);
+        owner.finish(&[]);
+    });
+}
+
+#[test]
+fn loom_full_pool_is_given_up_while_two_free_into_it() {
+    let expected = [
+        "posted",
+        "claimed",
+        "given up",
+        "kept",
+        "emptied for its owner",
+        "released",
+    ];
+    check(&expected, |owner| {
+        let freers = [
+            owner.start(2, true, |thread| {
+                thread.free(0);
+                thread.free(1);
+            }),
+            owner.start(3, true, |thread| thread.free(2)),
+        ];
+        owner.give_full_up();
+        owner.free(3);
+        freers.into_iter().for_each(Running::join);
+        owner.finish(&[]);
+    });
+}
+
+#[test]
+fn loom_pool_stays_current_when_a_remote_free_comes_first() {
+    check(&["posted", "claimed", "given up", "kept"], |owner| {
+        let freer = owner.start(2, true, |thread| thread.free(0));
+        owner.give_full_up();
+        let mut in_use = vec![1, 2, 3];
+        if owner.pool().is_owned_by(owner.as_owner()) {
+            in_use.extend(owner.allocate());
+            assert_eq!(in_use.len(), BLOCKS);
+            // Now it must be possible: no block is left that could come.
+            owner.give_full_up();
+        }
+        freer.join();
+        owner.finish(&in_use);
+    });
+}
+
+#[test]
+fn loom_full_pool_is_looked_at_while_two_free_into_it() {
+    let expected = [
+        "posted",
+        "claimed",
+        "given up",
+        "full again",
+        "left",
+        "adopted",
+    ];
+    check(&expected, |owner| {
+        owner.give_full_up();
+        let freers = [
+            owner.start(2, true, |thread| thread.free(0)),
+            owner.start(3, false, |thread| thread.free(1)),
+        ];
+        // It holds the others, so that the pool stays.
+        owner.look_at_lists();
+        owner.adopt();
+        freers.into_iter().for_each(Running::join);
+        owner.finish(&[2, 3]);
+    });
+}
+
+/// Leaves the pool with `in_use` blocks in use, the others free.
+fn abandon_with(owner: &Thread, in_use: usize) {
+    owner.make_used();
+    for block in in_use..BLOCKS {
+        owner.free(block);
+    }
+    owner.leave_all();
+}
+
+#[test]
+fn loom_pool_is_abandoned_while_one_frees_and_one_adopts() {
+    let expected = ["posted", "claimed", "left", "adopted"];
+    check(&expected, |owner| {
+        let others = [
+            owner.start(2, true, |thread| thread.free(0)),
+            owner.start(3, true, |thread| {
+                thread.adopt();
+            }),
+        ];
+        abandon_with(&owner, 3);
+        others.into_iter().for_each(Running::join);
+        owner.finish(&[1, 2]);
+    });
+}
+
+#[test]
+fn loom_pool_is_abandoned_while_its_last_blocks_are_freed() {
+    let expected = ["posted", "claimed", "left", "released"];
+    check(&expected, |owner| {
+        let freers = [
+            owner.start(2, false, |thread| thread.free(0)),
+            owner.start(3, false, |thread| thread.free(1)),
+        ];
+        abandon_with(&owner, 2);
+        freers.into_iter().for_each(Running::join);
+        owner.finish(&[]);
+    });
+}
+
+#[test]
+fn loom_two_adopt_an_abandoned_pool_while_one_frees_into_it() {
+    check(&["posted", "claimed", "left", "adopted"], |owner| {
+        abandon_with(&owner, 2);
+        let others = [2, 3].map(|number| {
+            owner.start(number, true, |thread| {
+                thread.adopt();
+            })
+        });
+        let freer = Thread {
+            has_heap: false,
+            ..owner
+        };
+        freer.free(0);
+        others.into_iter().for_each(Running::join);
+        freer.finish(&[1]);
+    });
+}
+
+#[test]
+fn loom_last_block_of_an_adopted_pool_is_freed() {
+    let expected = [
+        "posted",
+        "claimed",
+        "left",
+        "adopted",
+        "emptied for its owner",
+        "released",
+    ];
+    check(&expected, |owner| {
+        abandon_with(&owner, 2);
+        let others = [
+            owner.start(2, true, |thread| {
+                thread.adopt();
+                thread.free(0);
+            }),
+            owner.start(3, false, |thread| thread.free(1)),
+        ];
+        others.into_iter().for_each(Running::join);
+        owner.finish(&[]);
+    });
+}

@@ -107,6 +107,10 @@ impl Heap {
     /// Takes a block of a class whose bin is empty. Null when the system has no memory. Only for the heap's thread.
     pub fn refill(&self, class: usize) -> *mut u8 {
         let bin = &self.bins[class];
+        if !bin.is_empty() {
+            // The C library allocated while this thread's heap was made.
+            return bin.pop();
+        }
         let mut lists = self.lists.lock();
         if !lists.fill_from_own(&self.map, class, bin) {
             drop(lists);
@@ -114,6 +118,9 @@ impl Heap {
                 return ptr::null_mut();
             };
             lists = self.lists.lock();
+            if pool.state() == State::Abandoned {
+                pool.become_used_by(self.as_owner());
+            }
             lists.make_current(&self.map, class, pool, bin);
         }
         drop(lists);
@@ -122,8 +129,10 @@ impl Heap {
         block
     }
 
-    /// Gets a pool with room that the heap did not have, owned and used. The heap's lock is not held: the roster's
-    /// comes before it.
+    /// Gets a pool with room that the heap did not have: a new one, which nobody else knows of, or an abandoned one, which the
+    /// caller owns by its remote word only. It becomes the heap's under the heap's lock, which is not held here: the
+    /// roster's comes before it. Were it the heap's before it is on a list, a remote free that empties it would take it off
+    /// a list that it is not on.
     fn new_pool(&self, class: usize) -> Option<&Pool> {
         let adopted = ABANDONED.adopt(class).or_else(|| {
             // What a fork left behind, if anything, comes before new memory.
@@ -131,15 +140,15 @@ impl Heap {
                 .then(|| ABANDONED.adopt(class))
                 .flatten()
         });
-        if let Some(pool) = adopted {
-            pool.become_used_by(self.as_owner());
-            return Some(pool);
+        if adopted.is_some() {
+            return adopted;
         }
-        let taken = arena::take(TABLE[class].slots as usize)?;
+        let taken = arena::take(TABLE[class].slots as usize, |header| {
+            // SAFETY: the header of a run that is being taken.
+            unsafe { Pool::at(header) }.become_used_first(class, self.as_owner());
+        })?;
         // SAFETY: `take` gave the header of a run, which stays mapped while it is taken.
-        let pool = unsafe { Pool::at(taken.header) };
-        pool.become_used_first(class, self.as_owner());
-        Some(pool)
+        Some(unsafe { Pool::at(taken.header) })
     }
 
     /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, those that it allocates from
@@ -152,10 +161,11 @@ impl Heap {
                 lists.stop_current(&self.map, class, &self.bins[class]);
             }
             for pool in lists.used[class].iter() {
-                // If all blocks in use were freed remotely, nobody can change the count. A pool of another thread without
-                // any is left alone: that thread is about to take it out itself.
+                // If all blocks in use were freed remotely, nobody can change the count. Of pools of another thread without
+                // any in use only the kept ones are taken: for others that thread is on its way here itself.
                 let remote = pool.remote.count();
-                if (own || remote > 0) && remote == pool.countdown() {
+                let kept = lists.kept.iter().any(|kept| ptr::eq(*kept, pool));
+                if (own || remote > 0 || kept) && remote == pool.countdown() {
                     pool.collect_into_local();
                     lists.take_out_empty(&self.map, pool);
                     release_vacant(pool);
@@ -242,7 +252,7 @@ impl Lists {
                     return true;
                 }
                 pool.become_used(bin);
-                map.enter(pool);
+                enter_used(map, pool);
                 // At the back: it has nothing but untouched blocks to offer.
                 self.used[class].push_back(pool);
             } else if !Self::try_leave_full(map, pool) {
@@ -291,7 +301,7 @@ impl Lists {
                 return;
             }
             pool.become_used(bin);
-            map.enter(pool);
+            enter_used(map, pool);
             self.used[class].push_front(pool);
         }
     }
@@ -334,10 +344,16 @@ impl Lists {
     }
 }
 
-/// After `Pool::push` said that a pool may be empty. Only for the thread that owns it.
-pub fn after_last_free(pool: &Pool) {
-    // SAFETY: owners are heaps, and heaps are never unmapped.
-    let heap = unsafe { &*pool.owner().cast::<Heap>() };
+/// Shows a used pool in its heap's slot map, unless remote frees wait in it (see `free_under_lock`).
+fn enter_used(map: &SlotMap, pool: &Pool) {
+    match pool.remote.count() {
+        0 => map.enter(pool),
+        _ => map.leave(pool),
+    }
+}
+
+/// After a free list of the heap said that the countdown of its pool has reached zero. Only for the heap's thread.
+pub fn after_last_free(heap: &Heap, pool: &Pool) {
     let mut lists = heap.lists.lock();
     if pool.is_empty_after_push()
         && let Some(pool) = lists.keep_empty(pool)
@@ -371,8 +387,8 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     // Until the block is posted it keeps the pool alive; afterwards nothing does.
     let start = pool.start();
     loop {
-        if would_be_last(pool) {
-            match free_last(pool, block, start) {
+        if concerns_owner(pool) {
+            match free_under_lock(pool, block, start) {
                 Some(()) => break,
                 None => continue,
             }
@@ -389,16 +405,19 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     }
 }
 
-/// Whether one more remote free would leave a used pool without a block in use: its owner, which may be asleep, would
-/// not learn of it. A hint: the owner may be freeing too.
-fn would_be_last(pool: &Pool) -> bool {
-    pool.state() == State::Used && pool.remote.count() + 1 >= pool.countdown()
+/// Whether a remote free into a used pool is one that its owner, which may be asleep, must not miss: the first that waits, or
+/// the one that leaves no block in use. A hint: the owner may be freeing too.
+fn concerns_owner(pool: &Pool) -> bool {
+    let waiting = pool.remote.count();
+    pool.state() == State::Used && (waiting == 0 || waiting + 1 >= pool.countdown())
 }
 
-/// Frees what seems to be the last block of a used pool, under the lock of the heap that owns it, and gives
-/// the pool back to its arena if it was. `None`, and nothing is freed, when it has another owner by then.
+/// Frees a block of a used pool of another thread under the lock of its heap. If that was the last block, the pool goes back
+/// to its arena. Otherwise it leaves the owner's slot map, so that the owner's own next free into it goes by `free_own`,
+/// finds the remote frees, and none of them can keep an empty pool. `None`, and nothing is freed, when the pool has another
+/// owner or state by then.
 #[cold]
-fn free_last(pool: &Pool, block: &Block, start: usize) -> Option<()> {
+fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
     let owner = pool.owner().cast::<Heap>();
     // SAFETY: owners are heaps, and heaps are never unmapped. Null for a pool without an owner.
     let Some(owner) = (unsafe { owner.as_ref() }) else {
@@ -423,8 +442,25 @@ fn free_last(pool: &Pool, block: &Block, start: usize) -> Option<()> {
         lists.take_out_empty(&owner.map, pool);
         drop(lists);
         release_vacant(pool);
+    } else {
+        owner.map.leave(pool);
     }
     Some(())
+}
+
+/// Frees a block of a pool of the calling thread's heap that the slot map does not show: remote frees wait there, or another
+/// pool of the heap has its place in the map.
+pub fn free_own(heap: &Heap, pool: &Pool, block: &Block) {
+    let lists = heap.lists.lock();
+    if pool.state() == State::Used {
+        pool.collect_into_local();
+    }
+    let may_be_empty = pool.push(block);
+    heap.map.enter(pool);
+    if may_be_empty {
+        drop(lists);
+        after_last_free(heap, pool);
+    }
 }
 
 /// Frees a block of a pool that the calling thread has just claimed.
@@ -432,19 +468,24 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     if pool.state() == State::Abandoned {
         ABANDONED.remove(pool);
     }
-    let owner = heap.map_or(ptr::null(), Heap::as_owner);
-    pool.become_used_by(owner);
-    if pool.push(block) {
-        pool.become_vacant();
-        return release_vacant(pool);
-    }
-    match heap {
-        Some(heap) => {
-            let lists = heap.lists.lock();
-            heap.map.enter(pool);
-            lists.used[pool.class()].push_front(pool);
+    let Some(heap) = heap else {
+        pool.become_used_by(ptr::null());
+        if pool.push(block) {
+            pool.become_vacant();
+            return release_vacant(pool);
         }
-        None => abandon(pool),
+        return abandon(pool);
+    };
+    let mut lists = heap.lists.lock();
+    pool.become_used_by(heap.as_owner());
+    pool.push(block);
+    enter_used(&heap.map, pool);
+    lists.used[pool.class()].push_front(pool);
+    if pool.remote.count() == pool.countdown() {
+        pool.collect_into_local();
+        lists.take_out_empty(&heap.map, pool);
+        drop(lists);
+        release_vacant(pool);
     }
 }
 
@@ -472,6 +513,6 @@ pub fn is_free_in_foreign(pool: &Pool, block: &Block) -> bool {
             return free;
         }
         // Between owners: whoever is giving it up or claiming it is about to finish.
-        core::hint::spin_loop();
+        os::give_way();
     }
 }

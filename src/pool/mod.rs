@@ -151,7 +151,8 @@ impl FreeList {
     }
 
     fn countdown(&self) -> u32 {
-        self.countdown.load(Ordering::Relaxed)
+        // Acquire: with `cpu::count_down`'s release. Whoever learns here that a pool is empty may release it.
+        self.countdown.load(atomic::Ordering::Acquire)
     }
 
     fn set_countdown(&self, countdown: u32) {
@@ -255,6 +256,23 @@ pub enum NotAllocated {
 }
 
 impl Pool {
+    /// What a zeroed header says. For the model, whose atomics are made by calls only.
+    #[cfg(all(test, loom))]
+    pub fn vacant() -> Self {
+        Pool {
+            owner: AtomicPtr::new(ptr::null_mut()),
+            list: Cell::new(ptr::null()),
+            local: FreeList::new(),
+            next: Cell::new(ptr::null()),
+            previous: Cell::new(ptr::null()),
+            cut: AtomicU32::new(0),
+            remote: RemoteFrees::owned(),
+            class: AtomicU8::new(0),
+            state: AtomicU8::new(State::Vacant as u8),
+            slots: AtomicU8::new(0),
+        }
+    }
+
     /// The header at an address that `arena` gave.
     ///
     /// # Safety

@@ -15,26 +15,40 @@ use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Two sentinels in the memory of little more than one: they are all zeroes and never written, and only their addresses differ.
+/// Frees that a thread may make before it gets a heap. More than the C library makes for a thread that never allocates and whose
+/// destructors have all run: that thread would never give its heap back.
+const FREES_WITHOUT_HEAP: usize = 8;
+
+/// How far sentinels are apart, in bytes.
+const STEP: usize = align_of::<Heap>();
+
+/// The sentinels, in the memory of little more than one: they are all zeroes and never written, and only their addresses differ. The
+/// first ones count the frees of a thread that has no heap yet; the last is for threads that have none any more.
 #[repr(C, align(64))]
 struct Sentinels {
     not_yet: Heap,
-    rest_of_no_more: [u64; align_of::<Heap>() / size_of::<u64>()],
+    rest: [u8; FREES_WITHOUT_HEAP * STEP],
 }
 
 static SENTINELS: Sentinels = Sentinels {
     not_yet: Heap::new(),
-    rest_of_no_more: [0; align_of::<Heap>() / size_of::<u64>()],
+    rest: [0; FREES_WITHOUT_HEAP * STEP],
 };
 
-/// What threads have for a heap that have none yet.
-fn not_yet() -> *const Heap {
-    &raw const SENTINELS.not_yet
+/// Sentinel number `count`.
+fn sentinel(count: usize) -> *const Heap {
+    (&raw const SENTINELS.not_yet).wrapping_byte_add(count * STEP)
 }
 
 /// What threads have for a heap that have none any more.
 fn no_more() -> *const Heap {
-    not_yet().wrapping_byte_add(align_of::<Heap>())
+    sentinel(FREES_WITHOUT_HEAP)
+}
+
+/// Which sentinel a thread has for a heap, if it is one.
+fn number_of_sentinel(heap: *const Heap) -> Option<usize> {
+    let distance = (heap as usize).wrapping_sub(sentinel(0) as usize);
+    (distance <= FREES_WITHOUT_HEAP * STEP).then_some(distance / STEP)
 }
 
 /// The calling thread's heap, or a sentinel.
@@ -47,13 +61,30 @@ pub fn current() -> &'static Heap {
 /// The calling thread's heap, if it has one.
 pub fn own() -> Option<&'static Heap> {
     let heap = current();
-    (!ptr::eq(heap, not_yet()) && !ptr::eq(heap, no_more())).then_some(heap)
+    number_of_sentinel(heap).is_none().then_some(heap)
 }
 
 /// The calling thread's heap, which is made if this is its first use. `None` when the system has no memory,
 /// and for a thread that has ended.
-pub fn own_or_birth() -> Option<&'static Heap> {
-    own().or_else(|| ptr::eq(current(), not_yet()).then(birth).flatten())
+fn own_or_birth() -> Option<&'static Heap> {
+    match number_of_sentinel(current()) {
+        None => Some(current()),
+        Some(FREES_WITHOUT_HEAP) => None,
+        Some(_) => birth(),
+    }
+}
+
+/// The same for a thread that frees a block: its first few frees do not make it a heap.
+pub fn own_for_free() -> Option<&'static Heap> {
+    match number_of_sentinel(current()) {
+        None => Some(current()),
+        Some(FREES_WITHOUT_HEAP) => None,
+        Some(count) if count + 1 < FREES_WITHOUT_HEAP => {
+            slot::set(sentinel(count + 1));
+            None
+        }
+        Some(_) => birth(),
+    }
 }
 
 /// Runs `work` with a heap: the thread's own, or a borrowed one. `None` when the system has no memory for one.
@@ -62,7 +93,7 @@ pub fn with_heap<R>(work: impl FnOnce(&Heap) -> R) -> Option<R> {
     if let Some(heap) = own_or_birth() {
         return Some(work(heap));
     }
-    if !ptr::eq(current(), no_more()) {
+    if number_of_sentinel(current()) != Some(FREES_WITHOUT_HEAP) {
         return None;
     }
     let heap = roster::take()?;
@@ -75,8 +106,9 @@ pub fn with_heap<R>(work: impl FnOnce(&Heap) -> R) -> Option<R> {
 fn birth() -> Option<&'static Heap> {
     let heap = roster::take()?;
     slot::set(heap);
-    // From here on the thread can allocate, which the C library does in the call below when the key is not
-    // one of the first 32.
+    // From here on the thread can allocate, which the C library does to register the handlers, and to set the key when that is
+    // not one of the first 32.
+    handle_forks();
     if let Some(key) = exit_key() {
         // SAFETY: the key exists; the value is only ever given to `exit`.
         unsafe { libc::pthread_setspecific(key, ptr::from_ref(heap).cast()) };
@@ -117,7 +149,8 @@ unsafe extern "C" fn exit(heap: *mut c_void) {
     roster::give_back(unsafe { &*heap.cast::<Heap>() });
 }
 
-/// Registers the fork handlers, once. Called before any second thread can exist.
+/// Registers the fork handlers, once. Called before any second thread can exist, and before another library can register its
+/// own (`process::start`): handlers that run before a fork run in reverse order, and those of others may allocate.
 pub fn handle_forks() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     // Relaxed: only the first call goes on, whichever it is.

@@ -92,7 +92,7 @@ mod initial_exec {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod with_key {
-    use super::super::not_yet;
+    use super::super::sentinel;
     use crate::heap::Heap;
     use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -103,7 +103,7 @@ mod with_key {
     pub fn get() -> *const Heap {
         // Acquire: the key is used once it is seen.
         match KEY.load(Ordering::Acquire) {
-            0 => not_yet(),
+            0 => sentinel(0),
             known => {
                 // SAFETY: the key exists.
                 let heap = unsafe { libc::pthread_getspecific(known - 1) };
