@@ -26,7 +26,7 @@ HEADER     := include/pymalloc.h
 LIBRARY    := libpymalloc.so.$(VERSION)
 CMAKEDIR   := $(LIBDIR)/cmake/pymalloc
 
-BUILD = $(CARGO) rustc --quiet --release --lib
+BUILD = $(CARGO) rustc --quiet --lib
 # $(call filled,TEMPLATE,FILE): the template with its @NAMES@ replaced, as FILE under DESTDIR.
 filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' \
 	-e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
@@ -34,19 +34,19 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 	$(1) > $(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small header install uninstall test test-default test-small test-loom check lint demo bench-instructions \
+.PHONY: all small header install uninstall test test-default test-small test-checked test-loom check lint demo bench-instructions \
 	bench-start install-peers cpython-suite soak clean help
 .DEFAULT_GOAL := all
 
 all: $(SHARED) $(STATIC) $(HEADER) ## the shared library, the static one and the header (the default)
 
 $(SHARED): $(SOURCES)
-	@$(BUILD) --features c-abi --crate-type cdylib
+	@$(BUILD) --release --features c-abi --crate-type cdylib
 	@touch $@ && $(built)
 
 # After the shared library: the two share their dependencies and cargo's lock.
 $(STATIC): $(SOURCES) | $(SHARED)
-	@$(BUILD) --features c-abi --crate-type staticlib
+	@$(BUILD) --release --features c-abi --crate-type staticlib
 	@touch $@ && $(built)
 
 $(HEADER):
@@ -55,7 +55,7 @@ $(HEADER):
 small: $(SMALL)/release/libpymalloc.so ## the same library with 256 KiB arenas and 4 KiB pools, under target/small
 
 $(SMALL)/release/libpymalloc.so: $(SOURCES)
-	@$(BUILD) --features c-abi,small-arenas --target-dir $(SMALL) --crate-type cdylib
+	@$(BUILD) --release --features c-abi,small-arenas --target-dir $(SMALL) --crate-type cdylib
 	@touch $@ && $(built)
 
 header: ## generate include/pymalloc.h anew from the Rust source
@@ -81,7 +81,7 @@ uninstall: ## remove what install put there
 	@rm -rf $(DESTDIR)$(CMAKEDIR)
 	@echo "removed pymalloc from $(DESTDIR)$(PREFIX)"
 
-test: test-default test-small test-loom ## every test, on both geometries, and the model checks
+test: test-default test-small test-checked test-loom ## every test, on both geometries and with all assertions, and the model checks
 
 test-default: all small
 	@scripts/install-test-programs
@@ -90,6 +90,11 @@ test-default: all small
 test-small: all small
 	@scripts/install-test-programs
 	$(CARGO) test --no-fail-fast --features small-arenas
+
+# The C tests once more, on a library that checks its own invariants at every change of state.
+test-checked:
+	$(BUILD) --profile checked --features c-abi --crate-type cdylib
+	PYMALLOC_LIBRARY=$(abspath $(CARGO_TARGET_DIR))/checked/libpymalloc.so $(CARGO) test --test c_tests -- linked preloaded
 
 test-loom:
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --lib --target-dir $(CARGO_TARGET_DIR)/loom loom
