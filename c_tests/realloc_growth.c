@@ -6,6 +6,8 @@
  */
 #include "check.h"
 
+#include <sys/mman.h>
+
 #include <time.h>
 
 #define LIMIT (256 * MIB)
@@ -142,9 +144,29 @@ static void an_untouched_array_doubles_in_no_time(void)
     free(bytes);
 }
 
+/* Advice for a part of a block splits its mapping, so that the system refuses to move it as one; numpy gives such advice. */
+static void a_block_with_advice_for_a_part_grows(void)
+{
+    static const int advices[] = {MADV_HUGEPAGE, MADV_DONTDUMP};
+    for (size_t at = 0; at < COUNT_OF(advices); at++) {
+        size_t size = 8 * MIB;
+        unsigned char *bytes = malloc(size);
+        CHECK(bytes != NULL, "malloc(%zu) fails", size);
+        memset(bytes, 7, size);
+        uintptr_t page = ((uintptr_t)bytes + 8191) & ~(uintptr_t)4095;
+        madvise((void *)page, size / 2, advices[at]);
+        bytes = realloc(bytes, 2 * size);
+        CHECK(bytes != NULL, "realloc of a block with advice %d for a part fails", advices[at]);
+        for (size_t byte = 0; byte < size; byte += 1000)
+            CHECK(bytes[byte] == 7, "realloc loses byte %zu", byte);
+        free(bytes);
+    }
+}
+
 int main(void)
 {
     require_pymalloc();
+    a_block_with_advice_for_a_part_grows();
     one_array_grows_without_copies();
     arrays_grow_side_by_side();
     an_untouched_array_doubles_in_no_time();

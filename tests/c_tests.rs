@@ -106,7 +106,9 @@ fn must_compile(mut command: Command, output: &Path) {
         .expect("the compiler can be run");
     assert!(
         result.status.success(),
-        "{command:?} fails:\n{}",
+        "{:?} {:?} fails:\n{}",
+        command.get_program(),
+        command.get_args().collect::<Vec<_>>(),
         String::from_utf8_lossy(&result.stderr)
     );
     fs::rename(&unfinished, output).expect("the program can be renamed");
@@ -203,6 +205,10 @@ programs! {
     exhaustion: "exhaustion.c", [], 120, [linked: Linked, preloaded: Preloaded];
     map_limit: "map_limit.c", [], 60, [linked: Linked, preloaded: Preloaded];
     destructors_of_keys: "late_free.c", ["keys"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    pools_adopted_and_freed: "shared_pools.c", ["adopted"], 120, [linked: Linked, preloaded: Preloaded];
+    pools_claimed_by_two: "shared_pools.c", ["claimed"], 120, [linked: Linked, preloaded: Preloaded];
+    mixed_frees: "shared_pools.c", ["mixed"], 60, [linked: Linked, preloaded: Preloaded];
+    idle_threads: "shared_pools.c", ["idle"], 60, [linked: Linked, preloaded: Preloaded];
     realloc_growth: "realloc_growth.c", [], 60, [linked: Linked, preloaded: Preloaded];
     arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
     cpp_features: "cpp_features.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];

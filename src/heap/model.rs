@@ -37,9 +37,6 @@ const BLOCKS: usize = 4;
 /// the model, has room between the first slot's and its own.
 const SLOT: usize = 8;
 
-/// More preemptions than any of the failures needs that were put in to try the checks; `LOOM_MAX_PREEMPTIONS` overrides it.
-const PREEMPTIONS: usize = 3;
-
 const NOBODY: usize = 0;
 
 /// Memory laid out as an arena.
@@ -88,11 +85,16 @@ impl Outcomes {
     }
 }
 
-/// Explores all runs of `run`, which gets the owner of a current pool whose blocks are all in use. Each of `expected`
-/// must be met in one of them, and nothing else.
-fn check(expected: &[&'static str], run: impl Fn(Thread) + Send + Sync + 'static) {
+/// Explores all runs of `run` in which threads are preempted at most so many times (two show each failure that was put in to
+/// try the checks; `LOOM_MAX_PREEMPTIONS` overrides it). `run` gets the owner of a current pool whose blocks are all in
+/// use. Each of `expected` must be met in one of the runs, and nothing else.
+fn check(
+    preemptions: usize,
+    expected: &[&'static str],
+    run: impl Fn(Thread) + Send + Sync + 'static,
+) {
     let mut builder = Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     let outcomes = Outcomes(Arc::default());
     let place = Place::new();
     let noted = outcomes.clone();
@@ -131,6 +133,8 @@ struct World {
     /// Blocks that owners freed. Stands for `countdown`, which the model does not see: the release of
     /// every count, for `free_last`.
     counted: AtomicUsize,
+    /// See `Thread::begin`.
+    begun: AtomicUsize,
     outcomes: Outcomes,
 }
 
@@ -163,6 +167,7 @@ impl Thread {
             contents: std::array::from_fn(|block| UnsafeCell::new(Contents::Data(block))),
             mapped: UnsafeCell::new(true),
             counted: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             outcomes,
         };
         let first = Thread {
@@ -209,6 +214,14 @@ impl Thread {
 
     fn note(&self, outcome: &'static str) {
         self.world.outcomes.note(outcome);
+    }
+
+    /// To be called where a step begins. Of the accesses to a word loom remembers the last: when that is the load that
+    /// goes before a compare-and-swap, it does not see that the latter changes what another thread has loaded, and does
+    /// not try the other order. It does try all orders of these calls.
+    fn begin(&self) {
+        // Relaxed: orders nothing.
+        self.world.begun.fetch_add(1, Ordering::Relaxed);
     }
 
     // What must hold.
@@ -273,6 +286,7 @@ impl Thread {
 
     fn free(&self, index: usize) {
         self.change_contents(index, Contents::Data(index), Contents::Last(index));
+        self.begin();
         self.looks();
         if self.has_heap && self.pool().is_owned_by(self.as_owner()) {
             self.is_owner();
@@ -391,6 +405,7 @@ impl Thread {
     fn trim(&self) {
         let used = self.world.heaps[self.number].used.lock();
         for pool in used.iter() {
+            self.begin();
             self.is_owner();
             pool.collect_into_local();
             if pool.countdown() == 0 {
@@ -402,6 +417,7 @@ impl Thread {
 
     /// Ends as a heap does: takes the pool off its list and leaves it, or releases it.
     fn leave_all(&self) {
+        self.begin();
         let used = self.world.heaps[self.number].used.lock();
         if used.first().is_none() {
             return;
@@ -429,6 +445,7 @@ impl Thread {
     }
 
     fn adopt(&self) -> bool {
+        self.begin();
         if self.world.abandoned.adopt(CLASS).is_none() {
             return false;
         }
@@ -443,6 +460,7 @@ impl Thread {
 
     /// Claims a full pool only to look at it, as `is_free_in_foreign` does.
     fn look_at_lists(&self) {
+        self.begin();
         self.looks();
         if !self.pool().remote.try_claim() {
             return;
@@ -532,7 +550,7 @@ impl Running {
 
 #[test]
 fn loom_remote_frees_into_a_current_pool() {
-    check(&["posted"], |owner| {
+    check(3, &["posted", "allocated anew"], |owner| {
         let freers = [
             owner.start(2, true, |thread| {
                 thread.free(0);
@@ -542,11 +560,15 @@ fn loom_remote_frees_into_a_current_pool() {
         ];
         let mut in_use = vec![3];
         for _ in 0..2 {
+            owner.begin();
             owner.is_owner();
             if owner.bin().is_empty() {
                 owner.pool().collect_into_bin(owner.bin());
             }
-            in_use.extend(owner.allocate());
+            if let Some(block) = owner.allocate() {
+                owner.note("allocated anew");
+                in_use.push(block);
+            }
         }
         freers.into_iter().for_each(Running::join);
         owner.finish(&in_use);
@@ -555,20 +577,24 @@ fn loom_remote_frees_into_a_current_pool() {
 
 #[test]
 fn loom_remote_frees_into_a_used_pool() {
-    check(&["posted", "emptied for its owner", "released"], |owner| {
-        owner.make_used();
-        let freers = [
-            owner.start(2, true, |thread| {
-                thread.free(0);
-                thread.free(1);
-            }),
-            owner.start(3, false, |thread| thread.free(2)),
-        ];
-        owner.trim();
-        owner.free(3);
-        freers.into_iter().for_each(Running::join);
-        owner.finish(&[]);
-    });
+    check(
+        3,
+        &["posted", "emptied for its owner", "released"],
+        |owner| {
+            owner.make_used();
+            let freers = [
+                owner.start(2, true, |thread| {
+                    thread.free(0);
+                    thread.free(1);
+                }),
+                owner.start(3, false, |thread| thread.free(2)),
+            ];
+            owner.trim();
+            owner.free(3);
+            freers.into_iter().for_each(Running::join);
+            owner.finish(&[]);
+        },
+    );
 }
 
 #[test]
@@ -581,7 +607,7 @@ fn loom_full_pool_is_given_up_while_two_free_into_it() {
         "emptied for its owner",
         "released",
     ];
-    check(&expected, |owner| {
+    check(2, &expected, |owner| {
         let freers = [
             owner.start(2, true, |thread| {
                 thread.free(0);
@@ -598,7 +624,7 @@ fn loom_full_pool_is_given_up_while_two_free_into_it() {
 
 #[test]
 fn loom_pool_stays_current_when_a_remote_free_comes_first() {
-    check(&["posted", "claimed", "given up", "kept"], |owner| {
+    check(3, &["posted", "claimed", "given up", "kept"], |owner| {
         let freer = owner.start(2, true, |thread| thread.free(0));
         owner.give_full_up();
         let mut in_use = vec![1, 2, 3];
@@ -623,7 +649,7 @@ fn loom_full_pool_is_looked_at_while_two_free_into_it() {
         "left",
         "adopted",
     ];
-    check(&expected, |owner| {
+    check(3, &expected, |owner| {
         owner.give_full_up();
         let freers = [
             owner.start(2, true, |thread| thread.free(0)),
@@ -649,7 +675,7 @@ fn abandon_with(owner: &Thread, in_use: usize) {
 #[test]
 fn loom_pool_is_abandoned_while_one_frees_and_one_adopts() {
     let expected = ["posted", "claimed", "left", "adopted"];
-    check(&expected, |owner| {
+    check(3, &expected, |owner| {
         let others = [
             owner.start(2, true, |thread| thread.free(0)),
             owner.start(3, true, |thread| {
@@ -664,8 +690,14 @@ fn loom_pool_is_abandoned_while_one_frees_and_one_adopts() {
 
 #[test]
 fn loom_pool_is_abandoned_while_its_last_blocks_are_freed() {
-    let expected = ["posted", "claimed", "left", "released"];
-    check(&expected, |owner| {
+    let expected = [
+        "posted",
+        "claimed",
+        "left",
+        "released",
+        "emptied for its owner",
+    ];
+    check(3, &expected, |owner| {
         let freers = [
             owner.start(2, false, |thread| thread.free(0)),
             owner.start(3, false, |thread| thread.free(1)),
@@ -678,7 +710,7 @@ fn loom_pool_is_abandoned_while_its_last_blocks_are_freed() {
 
 #[test]
 fn loom_two_adopt_an_abandoned_pool_while_one_frees_into_it() {
-    check(&["posted", "claimed", "left", "adopted"], |owner| {
+    check(3, &["posted", "claimed", "left", "adopted"], |owner| {
         abandon_with(&owner, 2);
         let others = [2, 3].map(|number| {
             owner.start(number, true, |thread| {
@@ -705,7 +737,7 @@ fn loom_last_block_of_an_adopted_pool_is_freed() {
         "emptied for its owner",
         "released",
     ];
-    check(&expected, |owner| {
+    check(3, &expected, |owner| {
         abandon_with(&owner, 2);
         let others = [
             owner.start(2, true, |thread| {

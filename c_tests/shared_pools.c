@@ -1,0 +1,217 @@
+/*
+ * Pools that several threads free into: shared_pools adopted | claimed | mixed | idle.
+ *
+ * What must hold: a pool that two threads want at once, one to free a block of it, one to allocate from it, becomes that of
+ * one of them and loses nothing; and whoever frees the last block of a pool, its memory goes back.
+ */
+#include "check.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+static pthread_barrier_t meeting;
+
+static void meet(void)
+{
+    pthread_barrier_wait(&meeting);
+}
+
+/* A thread ends and leaves pools that have a live block each. At once another thread frees those, and a third allocates. */
+enum { ROUNDS = 600, BLOCKS = 1600, BLOCK = 2000, ONE_IN = 20 };
+static void *left[BLOCKS / ONE_IN];
+static atomic_bool stop;
+
+static void *leave_blocks(void *unused)
+{
+    void *blocks[BLOCKS];
+    for (int at = 0; at < BLOCKS; at++) {
+        blocks[at] = hide(malloc(BLOCK));
+        CHECK(blocks[at] != NULL, "malloc(%d) fails", BLOCK);
+        fill(blocks[at], BLOCK, (uint64_t)at);
+    }
+    for (int at = 0; at < BLOCKS; at++) {
+        if (at % ONE_IN == 3)
+            left[at / ONE_IN] = blocks[at];
+        else
+            free(blocks[at]);
+    }
+    return unused;
+}
+
+static void *free_what_was_left(void *unused)
+{
+    for (;;) {
+        meet();
+        if (atomic_load(&stop))
+            return unused;
+        for (int at = 0; at < BLOCKS / ONE_IN; at++) {
+            CHECK(is_filled(left[at], BLOCK, (uint64_t)(at * ONE_IN + 3)), "block %d was overwritten", at);
+            free(left[at]);
+        }
+        meet();
+    }
+}
+
+static void *allocate_as_much(void *unused)
+{
+    static void *blocks[BLOCKS];
+    for (;;) {
+        meet();
+        if (atomic_load(&stop))
+            return unused;
+        for (int at = 0; at < BLOCKS; at++) {
+            blocks[at] = hide(malloc(BLOCK));
+            fill(blocks[at], BLOCK, (uint64_t)at + BLOCKS);
+        }
+        meet();
+        for (int at = 0; at < BLOCKS; at++) {
+            CHECK(is_filled(blocks[at], BLOCK, (uint64_t)at + BLOCKS), "a new block was overwritten");
+            free(blocks[at]);
+        }
+    }
+}
+
+static void adopted_and_freed_at_once(void)
+{
+    pthread_t freer, adopter, leaver;
+    pthread_barrier_init(&meeting, NULL, 3);
+    CHECK(pthread_create(&freer, NULL, free_what_was_left, NULL) == 0, "pthread_create fails");
+    CHECK(pthread_create(&adopter, NULL, allocate_as_much, NULL) == 0, "pthread_create fails");
+    for (int round = 0; round < ROUNDS; round++) {
+        CHECK(pthread_create(&leaver, NULL, leave_blocks, NULL) == 0, "pthread_create fails");
+        pthread_join(leaver, NULL);
+        meet();
+        meet();
+    }
+    atomic_store(&stop, true);
+    meet();
+    pthread_join(freer, NULL);
+    pthread_join(adopter, NULL);
+}
+
+/* Full pools, of which two threads free alternate blocks: both claim, and each empties some that the other has claimed. */
+enum { MANY = 200000, CLAIM_ROUNDS = 30 };
+static void *many[MANY];
+
+static void *free_odd_ones(void *unused)
+{
+    for (int round = 0; round < CLAIM_ROUNDS; round++) {
+        meet();
+        for (int at = 1; at < MANY; at += 2)
+            free(many[at]);
+        meet();
+    }
+    return unused;
+}
+
+static void claimed_by_two_at_once(void)
+{
+    pthread_t other;
+    pthread_barrier_init(&meeting, NULL, 2);
+    CHECK(pthread_create(&other, NULL, free_odd_ones, NULL) == 0, "pthread_create fails");
+    for (int round = 0; round < CLAIM_ROUNDS; round++) {
+        for (int at = 0; at < MANY; at++) {
+            /* Few blocks to a pool, so that most frees are the first or the last of one. */
+            many[at] = hide(malloc(at % 50 == 0 ? 6000 : 100));
+            CHECK(many[at] != NULL, "malloc fails");
+            *(int *)many[at] = at;
+        }
+        meet();
+        for (int at = 0; at < MANY; at += 2) {
+            CHECK(*(int *)many[at] == at, "block %d was overwritten", at);
+            free(many[at]);
+        }
+        meet();
+    }
+    pthread_join(other, NULL);
+}
+
+/* Every pool gets frees of its owner between frees of another thread, and its last one from either. */
+enum { MIXED = 600000, SIZE = 100 };
+static void *mixed[MIXED];
+
+static void *free_the_rest(void *unused)
+{
+    for (int at = 0; at < MIXED; at += 3)
+        free(mixed[at]);
+    meet();
+    meet();
+    for (int at = 2; at < MIXED; at += 6)
+        free(mixed[at]);
+    meet();
+    return unused;
+}
+
+static void mixed_frees_leave_nothing(void)
+{
+    pthread_t other;
+    pthread_barrier_init(&meeting, NULL, 2);
+    size_t before = resident();
+    for (int at = 0; at < MIXED; at++) {
+        mixed[at] = malloc(SIZE);
+        CHECK(mixed[at] != NULL, "malloc(%d) fails", SIZE);
+        memset(mixed[at], 1, SIZE);
+    }
+    size_t full = resident();
+    CHECK(full >= before + (size_t)MIXED * SIZE, "%d blocks take only %.1f MiB", MIXED, mib(full - before));
+    CHECK(pthread_create(&other, NULL, free_the_rest, NULL) == 0, "pthread_create fails");
+    meet();
+    for (int at = 1; at < MIXED; at += 3)
+        free(mixed[at]);
+    meet();
+    meet();
+    for (int at = 5; at < MIXED; at += 6)
+        free(mixed[at]);
+    size_t after = resident();
+    CHECK(after <= before + 12 * MIB, "nothing is live, yet %.1f MiB of %.1f are resident", mib(after), mib(full));
+    pthread_join(other, NULL);
+}
+
+/* Threads that never allocate, but for which the C library frees something when everything else has ended. */
+static void *do_nothing(void *unused)
+{
+    meet();
+    return unused;
+}
+
+static void threads_that_never_allocate_leave_nothing(void)
+{
+    enum { AT_ONCE = 16, TIMES = 150, WARM_UP = 20 };
+    pthread_attr_t detached;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&detached, 64 * KIB);
+    pthread_barrier_init(&meeting, NULL, AT_ONCE + 1);
+    size_t then = 0;
+    for (int time = 0; time < TIMES; time++) {
+        for (int at = 0; at < AT_ONCE; at++) {
+            pthread_t thread;
+            CHECK(pthread_create(&thread, &detached, do_nothing, NULL) == 0, "pthread_create fails");
+        }
+        meet();
+        usleep(2000);
+        if (time == WARM_UP)
+            then = address_space();
+    }
+    size_t now_mapped = address_space();
+    CHECK(now_mapped <= then + 64 * MIB, "address space grows with the number of threads: from %.1f to %.1f MiB", mib(then),
+          mib(now_mapped));
+}
+
+int main(int count, char **arguments)
+{
+    require_pymalloc();
+    const char *which = count == 2 ? arguments[1] : "";
+    if (strcmp(which, "adopted") == 0)
+        adopted_and_freed_at_once();
+    else if (strcmp(which, "claimed") == 0)
+        claimed_by_two_at_once();
+    else if (strcmp(which, "mixed") == 0)
+        mixed_frees_leave_nothing();
+    else if (strcmp(which, "idle") == 0)
+        threads_that_never_allocate_leave_nothing();
+    else
+        CHECK(0, "usage: shared_pools adopted | claimed | mixed | idle");
+    return 0;
+}
