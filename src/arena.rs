@@ -228,6 +228,9 @@ struct Arenas {
     free_slots: usize,
     /// Free slots of all arenas that may hold pages.
     dirty_slots: usize,
+    /// How many that were when the system last refused to purge (locked memory), 0 after a success: there must be twice as
+    /// many before it is asked again.
+    refused_at: usize,
     /// Live arenas that found their place in the map taken.
     overflow: Registry,
     /// Where the next arena would best be mapped: below the last one, since the system hands out addresses from
@@ -246,6 +249,7 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     empty: 0,
     free_slots: 0,
     dirty_slots: 0,
+    refused_at: 0,
     overflow: Registry::empty(),
     hint: ptr::null_mut(),
     counts: Counts {
@@ -327,7 +331,10 @@ impl Arenas {
                 if self.dirty_slots <= goal {
                     return;
                 }
-                self.purge_free_slots(arena);
+                if arena.dirty_free() != 0 && !self.purge_free_slots(arena) {
+                    self.refused_at = self.dirty_slots;
+                    return;
+                }
                 next = arena.by_count.next.get();
             }
         }
@@ -352,6 +359,9 @@ impl Arenas {
         let slots = purged.count_ones() as usize;
         self.dirty_slots -= slots;
         self.counts.purged += slots;
+        if purged != 0 {
+            self.refused_at = 0;
+        }
         purged != 0
     }
 
@@ -480,7 +490,7 @@ impl Arenas {
         if arena.is_empty() && self.empty > conf::EMPTY_ARENAS.get() {
             self.unmap_arena(arena);
         }
-        if self.dirty_slots > self.dirty_allowed() {
+        if self.dirty_slots > self.dirty_allowed().max(2 * self.refused_at) {
             self.purge_surplus();
         }
     }

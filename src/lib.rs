@@ -30,6 +30,10 @@
         reason = "the model covers the protocols only, and without the C names nobody asks for some figures"
     )
 )]
+#![cfg_attr(
+    loom,
+    allow(unused_imports, reason = "the model covers the protocols only")
+)]
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("pymalloc needs 64-bit addresses");

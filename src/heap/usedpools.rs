@@ -306,6 +306,27 @@ impl Lists {
         }
     }
 
+    /// Looks at the first used pools of a class: one whose blocks in use were all freed remotely goes back, the others move to
+    /// the back. Called once for every pool that is claimed, and two are looked at, so that such pools are found faster than
+    /// they are made, also by a thread that never allocates from the class.
+    fn look_for_empty(&mut self, map: &SlotMap, class: usize) {
+        for _ in 0..2 {
+            let Some(pool) = self.used[class].first() else {
+                return;
+            };
+            let remote = pool.remote.count();
+            // If all blocks in use were freed remotely, nobody can change the count.
+            if remote > 0 && remote == pool.countdown() {
+                pool.collect_into_local();
+                self.take_out_empty(map, pool);
+                release_vacant(pool);
+            } else {
+                self.used[class].remove(pool);
+                self.used[class].push_back(pool);
+            }
+        }
+    }
+
     /// Keeps a used pool that has just become empty. Returns the one that must go instead, if any: the longest kept one, or this
     /// one if others of its class have room.
     fn keep_empty<'a>(&mut self, pool: &'a Pool) -> Option<&'a Pool> {
@@ -405,16 +426,17 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     }
 }
 
-/// Whether a remote free into a used pool is one that its owner, which may be asleep, must not miss: the first that waits, or
-/// the one that leaves no block in use. A hint: the owner may be freeing too.
+/// Whether a remote free into a used pool is one that its owner, which may be asleep, should not miss: the first that waits, or
+/// the one that leaves no block in use. A hint, since owner and others go on meanwhile; a pool that is
+/// missed so is found by `look_for_empty`, by `refill`, or by `trim`.
 fn concerns_owner(pool: &Pool) -> bool {
     let waiting = pool.remote.count();
     pool.state() == State::Used && (waiting == 0 || waiting + 1 >= pool.countdown())
 }
 
 /// Frees a block of a used pool of another thread under the lock of its heap. If that was the last block, the pool goes back
-/// to its arena. Otherwise it leaves the owner's slot map, so that the owner's own next free into it goes by `free_own`,
-/// finds the remote frees, and none of them can keep an empty pool. `None`, and nothing is freed, when the pool has another
+/// to its arena. Otherwise it leaves the owner's slot map, so that the owner's own next free into it goes by `free_own` and
+/// finds the remote frees. `None`, and nothing is freed, when the pool has another
 /// owner or state by then.
 #[cold]
 fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
@@ -477,6 +499,7 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         return abandon(pool);
     };
     let mut lists = heap.lists.lock();
+    lists.look_for_empty(&heap.map, pool.class());
     pool.become_used_by(heap.as_owner());
     pool.push(block);
     enter_used(&heap.map, pool);
@@ -493,7 +516,8 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
 /// A program can bring a mark back to where it was, by copying what it never wrote.
 #[cold]
 pub fn is_free_in_foreign(pool: &Pool, block: &Block) -> bool {
-    loop {
+    // Bounded, because in a forked child nobody finishes what a thread of the parent was about to do.
+    for _ in 0..LOOKS {
         // SAFETY: owners are heaps, and heaps are never unmapped.
         if let Some(owner) = unsafe { pool.owner().cast::<Heap>().as_ref() } {
             let _lists = owner.lists.lock();
@@ -515,4 +539,8 @@ pub fn is_free_in_foreign(pool: &Pool, block: &Block) -> bool {
         // Between owners: whoever is giving it up or claiming it is about to finish.
         os::give_way();
     }
+    false
 }
+
+/// Looks at a pool between owners before a block is given the benefit of the doubt.
+const LOOKS: usize = 1000;

@@ -108,7 +108,7 @@ mod with_key {
                 // SAFETY: the key exists.
                 let heap = unsafe { libc::pthread_getspecific(known - 1) };
                 if heap.is_null() {
-                    &NOT_YET
+                    sentinel(0)
                 } else {
                     heap.cast()
                 }
