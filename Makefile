@@ -35,7 +35,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
 .PHONY: all small header install uninstall test test-default test-small test-checked test-loom check lint demo bench-instructions \
-	bench-start install-peers cpython-suite soak clean help
+	bench-start install-peers cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
 all: $(SHARED) $(STATIC) $(HEADER) ## the shared library, the static one and the header (the default)
@@ -123,6 +123,9 @@ cpython-suite: $(SHARED) ## CPython's own test suite on pymalloc
 
 soak: all small ## random traffic for many seeds (SEEDS=50), on both geometries: minutes to hours
 	@scripts/soak 1 $(SEEDS)
+
+fuzz: ## fuzz the core against the reference model, three minutes; needs a nightly Rust
+	@scripts/fuzz 180
 
 install-peers: ## the allocators that the benchmarks compare with
 	@scripts/install-peers
