@@ -17,8 +17,8 @@
 //!   size_class geometry sync os cpu  the ground: pure tables, sizes, the lock, system calls, single instructions
 //! ```
 //!
-//! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` finds the pool by
-//! masking the pointer, makes sure that it is ours and the pointer a block, and pushes it to the list that the pool names.
+//! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` asks the heap's slot map
+//! whether the pointer is a block of one of its own pools, and pushes it to the list that the map names.
 //!
 //! Nothing here allocates, uses `std`, or panics on a path that a program can reach.
 
