@@ -12,10 +12,10 @@
 use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
-use crate::heap::{after_last_free, free_foreign, free_own, is_free_in_foreign, roster};
+use crate::heap::{after_event, free_foreign, free_own, is_free_in_foreign, roster};
 use crate::large;
 use crate::mapping;
-use crate::pool::{Block, NotAllocated, Pool};
+use crate::pool::{Block, FreeList, NotAllocated, Pool};
 use crate::size_class;
 use crate::thread;
 use core::ptr;
@@ -184,6 +184,7 @@ fn find(address: usize) -> Result<Place<'static>, Fault> {
                 }
                 Ok(block) => Ok(Place::Pool(pool, block)),
                 Err(NotAllocated::Interior) => Err(Fault::Interior),
+                Err(NotAllocated::Hidden) => Err(Fault::AlreadyFree),
                 Err(NotAllocated::Untouched) => Err(Fault::NeverAllocated),
             }
         }
@@ -218,7 +219,7 @@ pub unsafe fn free<const CALL: u8>(block: *mut u8) {
         // SAFETY: the program gives the block up, or else it is free and ours.
         if !unsafe { freed.is_marked_free_already() } {
             if list.push(freed) {
-                after_last_free_of(block);
+                after_event_of(list);
             }
             return;
         }
@@ -226,15 +227,11 @@ pub unsafe fn free<const CALL: u8>(block: *mut u8) {
     free_elsewhere::<CALL>(block);
 }
 
-/// The rare end of the fast path of `free`: the pool of the block, which was just freed, may be empty. It finds
-/// the pool anew, so that the fast path need not hold it where the call wants it.
+/// The rare end of the fast path of `free`: the countdown of the list is at zero.
 #[cold]
 #[inline(never)]
-fn after_last_free_of(block: *mut u8) {
-    if let Slot::Run(header) = arena::run_of(block as usize) {
-        // SAFETY: the block's pool is ours, and so it is live.
-        after_last_free(thread::current(), unsafe { Pool::at(header) });
-    }
+fn after_event_of(list: &FreeList) {
+    after_event(thread::current(), list);
 }
 
 /// What the fast path of `free` does not serve: null, pools of others and full ones, runs, mappings, mistakes.

@@ -213,7 +213,7 @@ pub struct Counts {
 }
 
 /// Bytes of free slots that may hold pages, beside a part of what is in use: enough for a small program never to purge.
-const DIRTY_ALLOWED: usize = 2 << 20;
+const DIRTY_ALLOWED: usize = 3 << 19;
 /// That part: a sixteenth.
 const DIRTY_PART: usize = 16;
 
@@ -261,6 +261,33 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     },
 });
 
+/// Slots that are taken, of all arenas. Written under the lock.
+static TAKEN_SLOTS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of purged pages in slots that are taken. The floors above count them.
+static PURGED_INSIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of the slots that are taken and may be resident.
+pub fn resident_bytes() -> usize {
+    // Relaxed, here and below: an account that others change meanwhile.
+    let taken = TAKEN_SLOTS.load(Ordering::Relaxed) << SLOT_SHIFT;
+    taken.saturating_sub(purged_inside())
+}
+
+/// Bytes of purged pages in slots that are taken.
+pub fn purged_inside() -> usize {
+    PURGED_INSIDE.load(Ordering::Relaxed)
+}
+
+/// Counts bytes in taken slots that were purged.
+pub fn add_purged_inside(bytes: usize) {
+    PURGED_INSIDE.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// Counts bytes that are about to be used again, or whose slots go back.
+pub fn subtract_purged_inside(bytes: usize) {
+    PURGED_INSIDE.fetch_sub(bytes, Ordering::Relaxed);
+}
+
 /// A run of slots that was taken.
 pub struct Taken {
     /// The header of the first slot.
@@ -296,6 +323,12 @@ impl Arenas {
         arena.free.store(free, Ordering::Relaxed);
         self.count(arena);
         self.enter_usable(arena);
+        // Relaxed: an account.
+        TAKEN_SLOTS.store(self.taken_slots(), Ordering::Relaxed);
+    }
+
+    fn taken_slots(&self) -> usize {
+        self.counts.live * USABLE_SLOTS - self.free_slots
     }
 
     fn count(&mut self, arena: &Arena) {
@@ -316,8 +349,7 @@ impl Arenas {
             // Slots smaller than the system's pages share them with their neighbours.
             return usize::MAX;
         }
-        let taken = self.counts.live * USABLE_SLOTS - self.free_slots;
-        DIRTY_ALLOWED / SLOT_SIZE + taken / DIRTY_PART
+        (DIRTY_ALLOWED + resident_bytes() / DIRTY_PART) / SLOT_SIZE
     }
 
     /// Purges free slots, those of the emptiest arenas first, until half of what is allowed is left. So each purge covers many

@@ -125,6 +125,7 @@ fn in_run(pool: &Pool, address: usize, in_arena: Info) -> Info {
         state: match pool.block_at(start) {
             Ok(block) if block.is_marked_free() => State::Free,
             Ok(_) => State::Allocated,
+            Err(NotAllocated::Hidden) => State::Free,
             Err(NotAllocated::Untouched | NotAllocated::Interior) => State::Untouched,
         },
         block: start as *const c_void,

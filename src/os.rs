@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// 4 KiB pages are the smallest that exist on the systems this builds for.
-const SMALLEST_PAGE: usize = 4096;
+pub const SMALLEST_PAGE: usize = 4096;
 
 /// The system's page size in bytes: 4, 16 or 64 KiB. Read once.
 #[inline]

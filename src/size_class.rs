@@ -8,6 +8,7 @@
 //! Everything is computed at compile time from `geometry`.
 
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, SLOT_SIZE};
+use crate::os::SMALLEST_PAGE;
 
 /// The largest size whose class is `size / 16` rounded up. Larger sizes look the class up.
 pub const SMALL_MAX: usize = 1024;
@@ -39,6 +40,10 @@ pub struct SizeClass {
     pub blocks: u32,
     /// Slots of a pool.
     pub slots: u32,
+    /// Blocks freed from one event of a full pool to the next (`pool::pages`): as many as can lie on a page, since
+    /// only then another can have come free; at least a quarter of them, so that a pool of few blocks has few events. All
+    /// of them in a pool of a single page.
+    pub event_step: u32,
     /// The next number above 2^64 / `block_size`: turns "is this the start of one of the first blocks" into one
     /// multiplication and one comparison (see `starts_block`).
     pub reciprocal: u64,
@@ -62,6 +67,7 @@ const fn describe(class: usize) -> SizeClass {
             block_size: 0,
             blocks: 0,
             slots: 0,
+            event_step: 0,
             reciprocal: 0,
             drift: 0,
         };
@@ -77,10 +83,20 @@ const fn describe(class: usize) -> SizeClass {
         slots += 1;
     }
     let reciprocal = ((1u128 << 64) / size as u128 + 1) as u64;
+    let blocks = slots * SLOT_SIZE / size;
+    let on_a_page = SMALLEST_PAGE / size;
+    let quarter = blocks / 4;
     SizeClass {
         block_size: size as u32,
-        blocks: (slots * SLOT_SIZE / size) as u32,
+        blocks: blocks as u32,
         slots: slots as u32,
+        event_step: if on_a_page > quarter {
+            on_a_page as u32
+        } else if quarter > 0 {
+            quarter as u32
+        } else {
+            1
+        },
         reciprocal,
         drift: reciprocal.wrapping_mul(size as u64),
     }
@@ -93,7 +109,7 @@ pub static TABLE: [SizeClass; CLASSES] = {
     while class < CLASSES {
         table[class] = describe(class);
         let entry = table[class];
-        assert!(entry.blocks >= 2);
+        assert!(entry.blocks >= 2 && entry.blocks <= u16::MAX as u32);
         // What `starts_block` rests on.
         assert!(entry.drift >= 1 && entry.drift <= MAX_POOLED as u64);
         assert!(u64::MAX / MAX_POOLED as u64 - LONGEST_POOL as u64 > FARTHEST as u64);

@@ -1,6 +1,7 @@
 //! Heaps: where a thread's allocations come from and its frees go.
 //!
 //! - `usedpools`: the heap of one thread: bins, current pools, used pools.
+//! - `slack`: how much may stay resident in used pools without a live block.
 //! - `slot_map`: which slots are those of the heap's own pools, for `free`.
 //! - `abandoned`: the pools that threads which ended left behind.
 //! - `roster`: all heaps there are, those of threads and the spare ones.
@@ -9,12 +10,14 @@ pub mod abandoned;
 #[cfg(not(loom))]
 pub mod roster;
 #[cfg(not(loom))]
+mod slack;
+#[cfg(not(loom))]
 mod slot_map;
 #[cfg(not(loom))]
 mod usedpools;
 
 #[cfg(not(loom))]
-pub use usedpools::{Heap, after_last_free, free_foreign, free_own, is_free_in_foreign};
+pub use usedpools::{Heap, after_event, free_foreign, free_own, is_free_in_foreign};
 
 #[cfg(all(test, loom))]
 mod model;

@@ -302,7 +302,8 @@ impl Thread {
             if heap.shows.load(Ordering::Relaxed) {
                 self.is_owner();
                 if self.push(index) {
-                    self.after_last_free(heap);
+                    let used = self.lock(heap);
+                    self.handle_event(heap, &used);
                 }
                 return;
             }
@@ -318,11 +319,20 @@ impl Thread {
         self.pool().push(self.block(index))
     }
 
-    fn after_last_free(&self, heap: &Heap) {
-        let used = self.lock(heap);
-        if self.pool().is_empty_after_push() {
-            self.take_out_empty(heap, &used);
+    /// The class has so few blocks that every free of a full pool is an event.
+    fn handle_event(&self, heap: &Heap, used: &PoolList) {
+        let pool = self.pool();
+        self.looks();
+        assert!(pool.is_at_event());
+        if pool.in_use() == 0 {
+            return self.take_out_empty(heap, used);
         }
+        if pool.remote.count() == pool.in_use() {
+            pool.collect_into_local();
+            self.note("emptied at an event");
+            return self.take_out_empty(heap, used);
+        }
+        pool.after_event();
     }
 
     fn take_out_empty(&self, heap: &Heap, used: &PoolList) {
@@ -335,14 +345,17 @@ impl Thread {
     fn free_own(&self, heap: &Heap, index: usize) {
         let used = self.lock(heap);
         self.is_owner();
-        if self.pool().state() == State::Used {
+        let is_used = self.pool().state() == State::Used;
+        if is_used {
             self.pool().collect_into_local();
         }
-        let may_be_empty = self.push(index);
-        heap.shows.store(true, Ordering::Relaxed);
-        drop(used);
-        if may_be_empty {
-            self.after_last_free(heap);
+        let event = self.push(index);
+        match is_used {
+            true => self.enter_used(heap),
+            false => heap.shows.store(true, Ordering::Relaxed),
+        }
+        if event {
+            self.handle_event(heap, &used);
         }
     }
 
@@ -358,8 +371,7 @@ impl Thread {
     fn concerns_owner(&self) -> bool {
         self.begin();
         let waiting = self.pool().remote.count();
-        self.pool().state() == State::Used
-            && (waiting == 0 || waiting + 1 >= self.pool().countdown())
+        self.pool().state() == State::Used && (waiting == 0 || waiting + 1 >= self.pool().in_use())
     }
 
     fn push_or_claim(&self, index: usize) {
@@ -390,7 +402,7 @@ impl Thread {
         let pushed = pool.remote.push_or_claim(self.block(index), pool.start());
         assert_eq!(pushed, Pushed::Posted);
         self.note("posted");
-        if pool.remote.count() == pool.countdown() {
+        if pool.remote.count() == pool.in_use() && !pool.awaits_owner() {
             self.world.counted.fetch_add(0, Ordering::Acquire);
             self.change_owner(number, self.number);
             self.note("emptied for its owner");
@@ -410,19 +422,25 @@ impl Thread {
         }
         let Some(heap) = self.heap() else {
             self.pool().become_used_by(ptr::null());
-            if self.push(index) {
+            let event = self.push(index);
+            if self.pool().in_use() == 0 {
                 return self.release_vacant();
+            }
+            if event {
+                self.pool().after_event();
             }
             return self.abandon();
         };
         let used = self.lock(heap);
         self.pool().become_used_by(self.as_owner());
-        self.push(index);
+        let event = self.push(index);
         self.enter_used(heap);
         used.push_front(self.pool());
-        if self.pool().remote.count() == self.pool().countdown() {
+        if self.pool().remote.count() == self.pool().in_use() {
             self.pool().collect_into_local();
             self.take_out_empty(heap, &used);
+        } else if event {
+            self.handle_event(heap, &used);
         }
     }
 
@@ -465,7 +483,7 @@ impl Thread {
         let used = self.lock(heap);
         for pool in used.iter() {
             self.is_owner();
-            if pool.remote.count() == pool.countdown() {
+            if pool.remote.count() == pool.in_use() {
                 pool.collect_into_local();
                 self.take_out_empty(heap, &used);
             }
@@ -479,7 +497,7 @@ impl Thread {
             return;
         }
         self.pool().collect_into_local();
-        if self.pool().countdown() == 0 {
+        if self.pool().in_use() == 0 {
             return self.take_out_empty(heap, &used);
         }
         used.remove(self.pool());
@@ -565,7 +583,7 @@ impl Thread {
         match pool.state() {
             State::Vacant => {
                 assert_eq!((owner, in_use.len()), (NOBODY, 0));
-                assert_eq!((pool.countdown(), pool.remote.count()), (0, 0));
+                assert_eq!((pool.in_use(), pool.remote.count()), (0, 0));
                 return self.check_unlisted();
             }
             // An empty one must not be left to wait for a heap in need.
@@ -587,7 +605,7 @@ impl Thread {
             pool.become_used_by(self.as_owner());
         }
         pool.collect_into_local();
-        assert_eq!(pool.countdown() as usize, in_use.len());
+        assert_eq!(pool.in_use() as usize, in_use.len());
         pool.become_current(self.bin());
         let mut in_use = BTreeSet::from_iter(in_use.iter().copied());
         while let Some(block) = self.allocate() {
@@ -645,6 +663,7 @@ fn loom_remote_frees_into_a_used_pool() {
         3,
         &[
             "posted",
+            "emptied at an event",
             "emptied for its owner",
             "released",
             "empty until its owner looks",
@@ -690,6 +709,7 @@ fn loom_former_owner_frees_into_a_full_pool_like_others() {
         "claimed",
         "given up",
         "kept",
+        "emptied at an event",
         "emptied for its owner",
         "released",
         "empty until its owner looks",
@@ -778,6 +798,7 @@ fn loom_pool_is_abandoned_while_its_last_blocks_are_freed() {
         "claimed",
         "left",
         "released",
+        "emptied at an event",
         "emptied for its owner",
     ];
     check(3, &expected, |owner| {

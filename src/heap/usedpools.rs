@@ -10,10 +10,13 @@
 //!
 //! Where the next block comes from when a bin is empty, in this order, so that memory that was touched is filled
 //! before any other: remote frees of the current pool; another used pool with free blocks; the untouched part of
-//! the current pool; an abandoned pool; a new pool, which the arenas give from the fullest of them.
+//! the current pool; an abandoned pool; a new pool, which the arenas give from the fullest of them. Used pools are
+//! tried from the front, where those are that have just been full; those in which an event says that a
+//! page's worth of blocks is free go to the back, so that they drain.
 
 use super::abandoned::AbandonedPools;
 use super::roster;
+use super::slack;
 use super::slot_map::SlotMap;
 use crate::arena;
 use crate::os;
@@ -53,12 +56,20 @@ pub struct Heap {
 /// `make bench-instructions`, first in first out, takes six instructions more.
 const KEPT_POOLS: usize = 4;
 
+/// Pools without notes in a row that end the walk, from the back, over those with notes. Only a pool that was moved to the back for
+/// another reason stands among them.
+const GAP: usize = 64;
+
 struct Lists {
     current: [*const Pool; CLASSES],
     used: [PoolList; CLASSES],
     /// The empty pools among the used ones, longest kept first; null behind the last.
     kept: [*const Pool; KEPT_POOLS],
+    /// The classes of which a used pool may have notes (`pool::pages`), a bit each.
+    noted: u128,
 }
+
+const _: () = assert!(CLASSES <= u128::BITS as usize);
 
 // SAFETY: pools are live as long as they are listed, and the lists are reached under the heap's lock only.
 unsafe impl Send for Lists {}
@@ -72,6 +83,7 @@ impl Heap {
                 current: [ptr::null(); CLASSES],
                 used: [const { PoolList::new() }; CLASSES],
                 kept: [ptr::null(); KEPT_POOLS],
+                noted: 0,
             }),
             next_in_roster: AtomicPtr::new(ptr::null_mut()),
             next_spare: AtomicPtr::new(ptr::null_mut()),
@@ -152,7 +164,7 @@ impl Heap {
     }
 
     /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, those that it allocates from
-    /// as well. True when there were any.
+    /// as well, and the free pages of all others. True when there were any.
     pub fn trim(&self, own: bool) -> bool {
         let mut lists = self.lists.lock();
         let mut returned = false;
@@ -165,11 +177,14 @@ impl Heap {
                 // any in use only the kept ones are taken: for others that thread is on its way here itself.
                 let remote = pool.remote.count();
                 let kept = lists.kept.iter().any(|kept| ptr::eq(*kept, pool));
-                if (own || remote > 0 || kept) && remote == pool.countdown() {
+                let empty = remote == pool.in_use() && !pool.awaits_owner();
+                if empty && (own || remote > 0 || kept) {
                     pool.collect_into_local();
                     lists.take_out_empty(&self.map, pool);
                     release_vacant(pool);
                     returned = true;
+                } else if own {
+                    returned |= lists.purge_pages_of(&self.map, pool);
                 }
             }
         }
@@ -187,10 +202,14 @@ impl Heap {
                     pool.recount();
                 }
                 pool.collect_into_local();
-                if pool.countdown() == 0 {
+                if pool.in_use() == 0 {
                     lists.take_out_empty(&self.map, pool);
                     release_vacant(pool);
                 } else {
+                    if pool.noted() > 0 && slack::is_half_used() {
+                        // Nobody else would before a block of it is freed.
+                        lists.purge_pages_of(&self.map, pool);
+                    }
                     lists.used[class].remove(pool);
                     self.map.leave(pool);
                     abandon(pool);
@@ -301,6 +320,7 @@ impl Lists {
                 return;
             }
             pool.become_used(bin);
+            self.noted |= 1 << class;
             enter_used(map, pool);
             self.used[class].push_front(pool);
         }
@@ -316,27 +336,92 @@ impl Lists {
             };
             let remote = pool.remote.count();
             // If all blocks in use were freed remotely, nobody can change the count.
-            if remote > 0 && remote == pool.countdown() {
+            if remote > 0 && remote == pool.in_use() {
                 pool.collect_into_local();
                 self.take_out_empty(map, pool);
                 release_vacant(pool);
             } else {
-                self.used[class].remove(pool);
-                self.used[class].push_back(pool);
+                self.move_to_back(pool);
             }
         }
     }
 
-    /// Keeps a used pool that has just become empty. Returns the one that must go instead, if any: the longest kept one, or this
-    /// one if others of its class have room.
-    fn keep_empty<'a>(&mut self, pool: &'a Pool) -> Option<&'a Pool> {
+    fn move_to_back(&mut self, pool: &Pool) {
         let used = &self.used[pool.class()];
         used.remove(pool);
-        // At the back, so that the others are filled first.
         used.push_back(pool);
-        if !used.first().is_some_and(|first| ptr::eq(first, pool)) {
+    }
+
+    /// Handles an event of a used pool: after a free by the heap's thread, which may have been none. Returns the pool
+    /// that must go, if any: it is out of everything.
+    fn handle_event<'a>(&mut self, map: &SlotMap, pool: &'a Pool) -> Option<&'a Pool> {
+        debug_assert!(pool.state() == State::Used && pool.is_at_event());
+        if pool.in_use() == 0 {
+            let going = self.keep_empty(pool)?;
+            self.take_out_empty(map, going);
+            return Some(going);
+        }
+        if pool.remote.count() == pool.in_use() {
+            pool.collect_into_local();
+            self.take_out_empty(map, pool);
             return Some(pool);
         }
+        pool.after_event();
+        self.move_to_back(pool);
+        self.mind_notes_of(map, pool);
+        None
+    }
+
+    /// To be called when a pool was noted: when the notes of the process are more than may stay, all pools with
+    /// notes of this heap are looked at.
+    fn mind_notes_of(&mut self, map: &SlotMap, pool: &Pool) {
+        self.noted |= 1 << pool.class();
+        if !slack::is_used_up() {
+            return;
+        }
+        let mut noted = core::mem::take(&mut self.noted);
+        while noted != 0 {
+            let class = noted.trailing_zeros() as usize;
+            noted &= noted - 1;
+            let mut without = 0;
+            for pool in self.used[class].iter_back() {
+                if pool.noted() == 0 {
+                    without += 1;
+                    if without == GAP {
+                        break;
+                    }
+                    continue;
+                }
+                without = 0;
+                if pool.remote.count() == pool.in_use() {
+                    pool.collect_into_local();
+                    self.take_out_empty(map, pool);
+                    release_vacant(pool);
+                } else {
+                    self.purge_pages_of(map, pool);
+                }
+            }
+        }
+    }
+
+    /// Purges the free pages of a used pool that is not empty. True when there were any. Only for the heap's thread.
+    fn purge_pages_of(&mut self, map: &SlotMap, pool: &Pool) -> bool {
+        let purged = pool.purge_free_pages() > 0;
+        enter_used(map, pool);
+        purged
+    }
+
+    /// Keeps a used pool that has just become empty. Returns the one that must go instead, if any: the longest kept one, or this
+    /// one if others of its class have room or the slack is used up.
+    fn keep_empty<'a>(&mut self, pool: &'a Pool) -> Option<&'a Pool> {
+        // At the back, so that the others are filled first.
+        self.move_to_back(pool);
+        let first = self.used[pool.class()].first();
+        if !first.is_some_and(|first| ptr::eq(first, pool)) || slack::is_used_up() {
+            return Some(pool);
+        }
+        pool.note_all();
+        self.noted |= 1 << pool.class();
         if let Some(place) = self.kept.iter().position(|kept| kept.is_null()) {
             self.kept[place] = pool;
             return None;
@@ -350,7 +435,7 @@ impl Lists {
 
     /// Takes an empty used pool out of the heap.
     fn take_out_empty(&mut self, map: &SlotMap, pool: &Pool) {
-        debug_assert!(pool.countdown() == 0);
+        debug_assert!(pool.in_use() == 0);
         self.keep_no_more(pool);
         self.used[pool.class()].remove(pool);
         map.leave(pool);
@@ -365,21 +450,24 @@ impl Lists {
     }
 }
 
-/// Shows a used pool in its heap's slot map, unless remote frees wait in it (see `free_under_lock`).
+/// Shows a used pool in its heap's slot map, unless remote frees wait in it (see `free_under_lock`), or pages of it are purged.
 fn enter_used(map: &SlotMap, pool: &Pool) {
-    match pool.remote.count() {
-        0 => map.enter(pool),
-        _ => map.leave(pool),
+    match pool.remote.count() == 0 && !pool.has_purged_pages() {
+        true => map.enter(pool),
+        false => map.leave(pool),
     }
 }
 
-/// After a free list of the heap said that the countdown of its pool has reached zero. Only for the heap's thread.
-pub fn after_last_free(heap: &Heap, pool: &Pool) {
+/// After a free list of the heap, that of a used pool or a bin, said that its countdown has reached zero. Only for the heap's
+/// thread.
+pub fn after_event(heap: &Heap, list: &FreeList) {
+    if heap.bins.as_ptr_range().contains(&ptr::from_ref(list)) {
+        return list.never_again();
+    }
+    // SAFETY: what the slot map names is a bin of the heap or the list of a used pool of its own.
+    let pool = unsafe { Pool::of_local_list(list) };
     let mut lists = heap.lists.lock();
-    if pool.is_empty_after_push()
-        && let Some(pool) = lists.keep_empty(pool)
-    {
-        lists.take_out_empty(&heap.map, pool);
+    if let Some(pool) = lists.handle_event(&heap.map, pool) {
         drop(lists);
         release_vacant(pool);
     }
@@ -431,7 +519,7 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
 /// missed so is found by `look_for_empty`, by `refill`, or by `trim`.
 fn concerns_owner(pool: &Pool) -> bool {
     let waiting = pool.remote.count();
-    pool.state() == State::Used && (waiting == 0 || waiting + 1 >= pool.countdown())
+    pool.state() == State::Used && (waiting == 0 || waiting + 1 >= pool.in_use())
 }
 
 /// Frees a block of a used pool of another thread under the lock of its heap. If that was the last block, the pool goes back
@@ -459,7 +547,7 @@ fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
     // The owner cannot give the pool up without its lock.
     let pushed = pool.remote.push_or_claim(block, start);
     debug_assert!(pushed == Pushed::Posted);
-    if pool.remote.count() == pool.countdown() {
+    if pool.remote.count() == pool.in_use() && !pool.awaits_owner() {
         pool.collect_into_local();
         lists.take_out_empty(&owner.map, pool);
         drop(lists);
@@ -470,18 +558,25 @@ fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
     Some(())
 }
 
-/// Frees a block of a pool of the calling thread's heap that the slot map does not show: remote frees wait there, or another
-/// pool of the heap has its place in the map.
+/// Frees a block of a pool of the calling thread's heap that the slot map does not show: remote frees wait there, pages of it
+/// are purged, or another pool of the heap has its place in the map.
 pub fn free_own(heap: &Heap, pool: &Pool, block: &Block) {
-    let lists = heap.lists.lock();
-    if pool.state() == State::Used {
-        pool.collect_into_local();
+    let mut lists = heap.lists.lock();
+    if pool.state() == State::Current {
+        if pool.push(block) {
+            heap.bins[pool.class()].never_again();
+        }
+        return heap.map.enter(pool);
     }
-    let may_be_empty = pool.push(block);
-    heap.map.enter(pool);
-    if may_be_empty {
+    pool.collect_into_local();
+    if pool.noted() > 0 {
+        lists.noted |= 1 << pool.class();
+    }
+    let event = pool.push(block);
+    enter_used(&heap.map, pool);
+    if event && let Some(pool) = lists.handle_event(&heap.map, pool) {
         drop(lists);
-        after_last_free(heap, pool);
+        release_vacant(pool);
     }
 }
 
@@ -492,21 +587,32 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     }
     let Some(heap) = heap else {
         pool.become_used_by(ptr::null());
-        if pool.push(block) {
+        let event = pool.push(block);
+        if pool.in_use() == 0 {
             pool.become_vacant();
             return release_vacant(pool);
+        }
+        if event {
+            pool.after_event();
         }
         return abandon(pool);
     };
     let mut lists = heap.lists.lock();
     lists.look_for_empty(&heap.map, pool.class());
     pool.become_used_by(heap.as_owner());
-    pool.push(block);
+    let event = pool.push(block);
     enter_used(&heap.map, pool);
     lists.used[pool.class()].push_front(pool);
-    if pool.remote.count() == pool.countdown() {
+    let going = if pool.remote.count() == pool.in_use() {
         pool.collect_into_local();
         lists.take_out_empty(&heap.map, pool);
+        Some(pool)
+    } else if event {
+        lists.handle_event(&heap.map, pool)
+    } else {
+        None
+    };
+    if let Some(pool) = going {
         drop(lists);
         release_vacant(pool);
     }

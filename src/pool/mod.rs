@@ -24,10 +24,14 @@
 //! - A free block, on whatever list, carries the mark of free blocks in its second word; an
 //!   allocated one does not (`allocate` wipes it), unless the program stores it there itself.
 //! - Blocks past the high-water mark are untouched: no byte of them was written since they were mapped or last purged.
-//! - `countdown` of a used pool is its number of blocks in use, remote frees that were not collected
-//!   included. Of a current pool it means nothing: `allocate` does not count. When a
-//!   pool stops being current its list is empty, so that all cut blocks are in use.
+//! - `countdown` of a used pool is how many frees are left until its *next event*, the free after which there is something to
+//!   do: it is empty, or a page inside it may have come free (see `pages`). `left` says how many blocks are in use then, so that the
+//!   two together are the number of blocks in use, remote frees that were not collected included. A countdown of 0 with blocks
+//!   left in use is an event that the owner is about to handle. Of a current pool the count means nothing: `allocate` does not
+//!   count. When a pool stops being current its list is empty, so that all cut blocks are in use.
+//! - A block on a purged page is *hidden*: it is on no list, and not in use. Only used and abandoned pools have purged pages.
 
+pub mod pages;
 pub mod remote;
 
 use crate::arena;
@@ -40,7 +44,8 @@ use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
+use pages::PageSet;
 use remote::RemoteFrees;
 
 /// Stands for a heap on this floor, which only compares owners.
@@ -109,6 +114,10 @@ pub struct FreeList {
     head: Cell<*const Block>,
     /// Goes down by one with every free; at zero the owner has something to do.
     countdown: AtomicU32,
+    /// Of a used pool: the blocks in use when the countdown is at zero.
+    left: AtomicU16,
+    /// What the countdown started from.
+    span: AtomicU16,
 }
 
 // SAFETY: only the owner of the pool reads or writes the head; ownership passes by the remote word, which orders it. The
@@ -125,6 +134,8 @@ impl FreeList {
         FreeList {
             head: Cell::new(ptr::null()),
             countdown: AtomicU32::new(0),
+            left: AtomicU16::new(0),
+            span: AtomicU16::new(0),
         }
     }
 
@@ -161,6 +172,31 @@ impl FreeList {
         self.countdown.store(countdown, Ordering::Relaxed);
     }
 
+    /// Starts the countdown of a bin again, so far from zero that it means nothing.
+    pub fn never_again(&self) {
+        self.set_countdown(NEVER);
+    }
+
+    /// Blocks in use of a used pool. The two words change together only under the lock of the pool's heap.
+    fn in_use(&self) -> u32 {
+        // Relaxed: see above.
+        self.countdown() + self.left.load(Ordering::Relaxed) as u32
+    }
+
+    fn span(&self) -> u32 {
+        // Relaxed: only the owner asks.
+        self.span.load(Ordering::Relaxed) as u32
+    }
+
+    /// Sets the next event: so many frees from now, of `in_use` blocks.
+    fn expect(&self, in_use: u32, span: u32) {
+        debug_assert!(span <= in_use && (span > 0 || in_use == 0));
+        // Relaxed, both: see `set_countdown`.
+        self.left.store((in_use - span) as u16, Ordering::Relaxed);
+        self.span.store(span as u16, Ordering::Relaxed);
+        self.set_countdown(span);
+    }
+
     /// Takes the newest block of the list at `base + offset`. Null when there is none.
     ///
     /// # Safety
@@ -193,6 +229,31 @@ impl FreeList {
         // SAFETY: the countdown of this list, which only the owner, who is calling, writes.
         unsafe {
             cpu::count_down::<{ offset_of!(FreeList, countdown) }>(ptr::from_ref(self).cast())
+        }
+    }
+
+    /// Puts a chain of blocks in front of those on the list.
+    fn prepend(&self, chain: *const Block) {
+        // SAFETY: blocks of the chain are free and the caller's.
+        let Some(mut last) = (unsafe { chain.as_ref() }) else {
+            return;
+        };
+        // SAFETY: as above.
+        while let Some(next) = unsafe { last.next().as_ref() } {
+            last = next;
+        }
+        last.next.store(self.head().cast_mut(), Ordering::Relaxed);
+        self.set_head(chain);
+    }
+
+    /// Puts a chain of blocks behind those on the list.
+    fn append(&self, chain: *const Block) {
+        match self.blocks().last() {
+            // SAFETY: a block on the list is free and the caller's.
+            Some(last) => unsafe { &*last }
+                .next
+                .store(chain.cast_mut(), Ordering::Relaxed),
+            None => self.set_head(chain),
         }
     }
 
@@ -234,13 +295,19 @@ pub struct Pool {
     next: Cell<*const Pool>,
     previous: Cell<*const Pool>,
     /// Blocks that are cut: the high-water mark.
-    cut: AtomicU32,
+    cut: AtomicU16,
+    /// Blocks freed, as the events tell, since the pool was last looked at for free pages.
+    noted: AtomicU16,
     pub remote: RemoteFrees,
+    /// The purged pages.
+    purged: PageSet,
     /// 0 for a large run, which is no pool.
     class: AtomicU8,
     state: AtomicU8,
     /// Slots of the run.
     slots: AtomicU8,
+    /// Whether it was looked at for free pages since it was last full.
+    looked_at: AtomicBool,
 }
 
 #[cfg(not(loom))]
@@ -253,6 +320,8 @@ pub enum NotAllocated {
     Interior,
     /// In the part of the pool that was never handed out, or behind its last block.
     Untouched,
+    /// Free, on a page that was purged.
+    Hidden,
 }
 
 impl Pool {
@@ -265,11 +334,14 @@ impl Pool {
             local: FreeList::new(),
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
-            cut: AtomicU32::new(0),
+            cut: AtomicU16::new(0),
+            noted: AtomicU16::new(0),
             remote: RemoteFrees::owned(),
+            purged: PageSet::empty(),
             class: AtomicU8::new(0),
             state: AtomicU8::new(State::Vacant as u8),
             slots: AtomicU8::new(0),
+            looked_at: AtomicBool::new(false),
         }
     }
 
@@ -349,7 +421,21 @@ impl Pool {
     /// Blocks that are cut.
     pub fn cut_blocks(&self) -> u32 {
         // Relaxed: only the owner writes. Others ask about blocks they hold, which were cut before they got them.
-        self.cut.load(Ordering::Relaxed)
+        self.cut.load(Ordering::Relaxed) as u32
+    }
+
+    fn was_looked_at(&self) -> bool {
+        // Relaxed: only the owner asks and writes.
+        self.looked_at.load(Ordering::Relaxed)
+    }
+
+    fn set_looked_at(&self, looked_at: bool) {
+        self.looked_at.store(looked_at, Ordering::Relaxed);
+    }
+
+    fn set_cut_blocks(&self, cut: u32) {
+        // Relaxed: see above.
+        self.cut.store(cut as u16, Ordering::Relaxed);
     }
 
     /// Where the owner's frees go. Only for the owner.
@@ -368,6 +454,9 @@ impl Pool {
         if !offset.is_multiple_of(size) {
             return Err(NotAllocated::Interior);
         }
+        if self.is_hidden(offset / size) {
+            return Err(NotAllocated::Hidden);
+        }
         // SAFETY: a cut block of a live pool is mapped, aligned to 16 and at least 16 bytes long.
         Ok(unsafe { &*(address as *const Block) })
     }
@@ -383,7 +472,7 @@ impl Pool {
     /// Blocks in use, as far as can be told from outside: of a current pool all that are cut.
     pub fn blocks_in_use(&self) -> u32 {
         match self.state() {
-            State::Used | State::Abandoned => self.local.countdown().min(self.cut_blocks()),
+            State::Used | State::Abandoned => self.in_use().min(self.cut_blocks()),
             _ => self.cut_blocks(),
         }
     }
@@ -391,23 +480,37 @@ impl Pool {
     /// vacant -> used, with no block cut yet and on no list. The run was just taken for `class`.
     pub fn become_used_first(&self, class: usize, owner: *const Owner) {
         debug_assert!(self.state() == State::Vacant && self.owner().is_null());
+        debug_assert!(self.noted() == 0 && !self.has_purged_pages());
         let entry = &size_class::TABLE[class];
         // Relaxed, all of them: nobody else looks before a block is handed over.
         self.class.store(class as u8, Ordering::Relaxed);
         self.slots.store(entry.slots as u8, Ordering::Relaxed);
-        self.cut.store(0, Ordering::Relaxed);
+        self.set_cut_blocks(0);
+        self.set_looked_at(false);
         self.remote.start_owned();
         self.local.set_head(ptr::null());
-        self.local.set_countdown(0);
+        self.local.expect(0, 0);
         self.list.set(&self.local);
         self.set_state(State::Used);
         self.own(owner);
     }
 
-    /// used -> current: its free blocks move to the bin.
+    /// The pool whose `local` this is.
+    ///
+    /// # Safety
+    /// It must be that of a live pool.
+    pub unsafe fn of_local_list<'a>(list: &FreeList) -> &'a Pool {
+        let header = ptr::from_ref(list).wrapping_byte_sub(offset_of!(Pool, local));
+        // SAFETY: the list is a part of the header.
+        unsafe { Pool::at(header.cast()) }
+    }
+
+    /// used -> current: its free blocks move to the bin, those on purged pages included.
     pub fn become_current(&self, bin: &FreeList) {
         debug_assert!(self.state() == State::Used && bin.is_empty());
-        bin.set_countdown(NEVER);
+        self.forget_notes();
+        self.cut_purged_pages();
+        bin.never_again();
         bin.set_head(self.local.head());
         self.local.set_head(ptr::null());
         self.list.set(bin);
@@ -419,8 +522,9 @@ impl Pool {
         debug_assert!(self.state() == State::Current);
         self.local.set_head(bin.head());
         bin.set_head(ptr::null());
-        self.local
-            .set_countdown(self.cut_blocks() - self.local.len());
+        let free = self.local.len();
+        self.note(free);
+        self.expect_event(self.cut_blocks() - free);
         self.list.set(&self.local);
         self.set_state(State::Used);
     }
@@ -428,6 +532,7 @@ impl Pool {
     /// full or abandoned, and just claimed -> used.
     pub fn become_used_by(&self, owner: *const Owner) {
         debug_assert!(matches!(self.state(), State::Full | State::Abandoned));
+        debug_assert!(self.local.countdown() > 0);
         self.list.set(&self.local);
         self.set_state(State::Used);
         self.own(owner);
@@ -436,9 +541,11 @@ impl Pool {
     /// current -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even to look at.
     pub fn try_become_full(&self) -> bool {
         debug_assert!(self.state() == State::Current && !self.has_untouched());
+        debug_assert!(self.noted() == 0 && !self.has_purged_pages());
         let owner = self.owner();
         self.local.set_head(ptr::null());
-        self.local.set_countdown(self.cut_blocks());
+        self.set_looked_at(false);
+        self.expect_event(self.cut_blocks());
         self.set_state(State::Full);
         self.own(ptr::null());
         if self.remote.give_up() {
@@ -462,7 +569,7 @@ impl Pool {
         debug_assert!(self.state() == State::Abandoned);
         while !self.remote.give_up() {
             self.collect_into_local();
-            if self.local.countdown() == 0 {
+            if self.in_use() == 0 {
                 return false;
             }
         }
@@ -472,6 +579,8 @@ impl Pool {
     /// used or abandoned, and empty -> vacant. The caller then releases the slots.
     pub fn become_vacant(&self) {
         debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
+        debug_assert!(self.in_use() == 0);
+        self.forget_pages();
         self.set_state(State::Vacant);
         self.own(ptr::null());
     }
@@ -481,7 +590,7 @@ impl Pool {
         self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
-    /// Frees a block of the caller's own pool. True when the pool may have become empty.
+    /// Frees a block of the caller's own pool. True when that may be the pool's next event.
     pub fn push(&self, block: &Block) -> bool {
         debug_assert!(matches!(self.state(), State::Current | State::Used));
         // SAFETY: `list` is null only until the pool is first owned, and otherwise leads to this header or to the
@@ -489,14 +598,14 @@ impl Pool {
         unsafe { &*self.list.get() }.push(block)
     }
 
-    /// After `push` said so: whether all blocks are free. The caller owns the pool.
-    pub fn is_empty_after_push(&self) -> bool {
-        if self.state() == State::Current {
-            // SAFETY: as in `push`.
-            unsafe { &*self.list.get() }.set_countdown(NEVER);
-            return false;
-        }
+    /// Whether a used pool is at an event. The caller holds its heap's lock.
+    pub fn is_at_event(&self) -> bool {
         self.local.countdown() == 0
+    }
+
+    /// Whether the owner is on its way here: an event happened that it has not handled. The caller holds its heap's lock.
+    pub fn awaits_owner(&self) -> bool {
+        self.local.countdown() == 0 && self.in_use() > 0
     }
 
     /// Whether blocks are left that were never cut.
@@ -525,9 +634,15 @@ impl Pool {
             block(index).become_free(block(index + 1));
         }
         block(end - 1).become_free(ptr::null());
-        // Relaxed: see `cut_blocks`.
-        self.cut.store(end as u32, Ordering::Relaxed);
+        self.set_cut_blocks(end as u32);
         bin.set_head(block(cut));
+    }
+
+    /// A block by its number, which the caller may write as a free one.
+    fn block(&self, index: usize) -> &Block {
+        debug_assert!(index < self.size_class().blocks as usize);
+        // SAFETY: inside the pool, which is mapped, and aligned.
+        unsafe { &*((self.start() + index * self.block_size()) as *const Block) }
     }
 
     /// Moves the remote frees of a current pool into its empty bin. False when there are none.
@@ -542,32 +657,36 @@ impl Pool {
     pub fn collect_into_local(&self) {
         debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
         let collected = self.remote.collect(self.start());
-        // SAFETY: collected blocks are free and the caller's.
-        let Some(mut last) = (unsafe { collected.head.as_ref() }) else {
+        if collected.count == 0 {
             return;
-        };
-        // SAFETY: as above.
-        while let Some(next) = unsafe { last.next().as_ref() } {
-            last = next;
         }
-        last.next
-            .store(self.local.head().cast_mut(), Ordering::Relaxed);
-        self.local.set_head(collected.head);
-        debug_assert!(self.local.countdown() >= collected.count);
-        self.local
-            .set_countdown(self.local.countdown() - collected.count);
+        self.local.prepend(collected.head);
+        let in_use = self.in_use() - collected.count;
+        match self.local.countdown().checked_sub(collected.count) {
+            Some(countdown) if countdown > 0 => self.local.set_countdown(countdown),
+            // The event is handled here: nobody else will.
+            _ => {
+                self.note(self.local.span());
+                self.expect_event(in_use);
+            }
+        }
     }
 
-    /// Blocks in use by the count of a used pool, remote frees included.
-    pub fn countdown(&self) -> u32 {
-        self.local.countdown()
+    /// Blocks in use by the count of a used pool, remote frees included. Exact for its owner, and for who holds its heap's lock while
+    /// no block is in use that its owner could free.
+    pub fn in_use(&self) -> u32 {
+        self.local.in_use()
     }
 
     /// Counts the blocks in use anew: a thread that a fork left behind may have been between the two halves of a free.
     pub fn recount(&self) {
         debug_assert!(self.state() == State::Used);
-        self.local
-            .set_countdown(self.cut_blocks() - self.local.len());
+        self.expect_event(self.cut_blocks() - self.local.len() - self.hidden_blocks());
+    }
+
+    /// Sets the next event of a pool with so many blocks in use.
+    fn expect_event(&self, in_use: u32) {
+        self.local.expect(in_use, self.next_span(in_use));
     }
 
     /// Whether a block that carries the mark really is on one of the pool's lists. The caller owns the pool, or holds the
@@ -604,6 +723,7 @@ impl Pool {
         debug_assert!(
             self.state() == State::Used && !self.has_untouched() && self.local.is_empty()
         );
+        debug_assert!(self.noted() == 0 && !self.has_purged_pages());
         self.set_state(State::Full);
         if !self.remote.give_up() {
             self.set_state(State::Used);
@@ -658,6 +778,17 @@ impl PoolList {
             // SAFETY: as above.
             let pool = unsafe { next.as_ref() }?;
             next = pool.next.get();
+            Some(pool)
+        })
+    }
+
+    /// The pools, from the last on. As `iter`.
+    pub fn iter_back<'a>(&self) -> impl Iterator<Item = &'a Pool> + use<'a> {
+        let mut next = self.last.get();
+        core::iter::from_fn(move || {
+            // SAFETY: as above.
+            let pool = unsafe { next.as_ref() }?;
+            next = pool.previous.get();
             Some(pool)
         })
     }

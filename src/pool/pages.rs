@@ -1,0 +1,325 @@
+//! Pages inside a pool: which of them hold no live block, and how those go back to the system.
+//!
+//! What it owns: the set of purged pages of each pool, the account of bytes that looking for free pages may yield (`LOOSE`),
+//! and the choice of a pool's next event.
+//!
+//! A pool in which one block of two hundred is alive is worth a page, not four. Nothing is counted by page, since every
+//! free would pay for it. Instead the pool's countdown stops at *events*: each time that one more page could have come free,
+//! were the freed blocks neighbours, the blocks freed are *noted*. Only when all notes of the process together exceed
+//! what may stay (`heap::slack`) does an owner look at the pools that it has notes about:
+//!
+//! - The marks of free blocks tell at a glance that a page is not free, mostly by the first or second block.
+//! - A page whose blocks all carry the mark is checked against the free list itself, as a mark can lie.
+//! - The blocks of free pages leave the list and are *hidden*; the pages are purged. When the pool becomes
+//!   current, and so is about to be filled, they return to the list.
+//!
+//! A pool that was looked at in vain has its next event when a quarter of its live blocks has been freed: nothing
+//! is looked at again until enough has changed. That quarter is what the bound on resident memory can miss.
+//!
+//! What must hold: no block in use overlaps a purged page. A pool with purged pages is not in its owner's slot map,
+//! so that a second free of a hidden block is seen.
+
+use super::{Block, Pool, State};
+use crate::arena;
+use crate::geometry::SLOT_SIZE;
+use crate::os;
+use crate::size_class::LONGEST_POOL;
+use crate::sync::{AtomicU32, Ordering};
+use core::ptr;
+use core::sync::atomic::AtomicUsize;
+
+/// The most pages of a pool.
+const MOST_PAGES: usize = LONGEST_POOL / os::SMALLEST_PAGE;
+const _: () = assert!(MOST_PAGES <= u32::BITS as usize);
+
+/// Of the blocks in use in a pool that was looked at, one in so many must be freed before it is looked at again. With 8 the frees of
+/// a large heap in random order take a third more instructions; with 2 half the live blocks can hide free pages.
+const LOOK_AGAIN_PART: u32 = 4;
+
+/// With fewer blocks a page than this in use, frees in random order begin to free pages: of 16 blocks on four pages one page is free in
+/// one pool of 25, of eight in one of three.
+const FEW_A_PAGE: u32 = 4;
+
+/// Pools that fill while less than this is taken in arenas have no event before they are empty: all their free pages together would
+/// not be worth a look. Events take eight instructions a pair in `make bench-instructions`, 1-512 B random.
+const WORTH_LOOKING: usize = 2 << 20;
+
+/// Bytes of the blocks noted in all pools: no more than this can be found on free pages.
+static LOOSE: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that looking at all noted pools would yield at most.
+pub fn loose_bytes() -> usize {
+    // Relaxed: an account that others change meanwhile.
+    LOOSE.load(Ordering::Relaxed)
+}
+
+/// Pages of one pool, a bit each.
+pub struct PageSet(AtomicU32);
+
+impl PageSet {
+    #[cfg(all(test, loom))]
+    pub fn empty() -> Self {
+        PageSet(AtomicU32::new(0))
+    }
+
+    fn bits(&self) -> u32 {
+        // Relaxed: only the owner writes. Others ask about blocks that they hold, whose pages were in use when they got them.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set_bits(&self, bits: u32) {
+        // Relaxed: see above.
+        self.0.store(bits, Ordering::Relaxed);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bits() == 0
+    }
+
+    pub fn clear(&self) {
+        self.set_bits(0);
+    }
+
+    /// Forgets all pages. Returns what they were.
+    fn take(&self) -> u32 {
+        let bits = self.bits();
+        arena::subtract_purged_inside(bits.count_ones() as usize * os::page_size());
+        self.clear();
+        bits
+    }
+
+    fn add(&self, pages: u32) {
+        debug_assert!(self.bits() & pages == 0, "pages are purged once");
+        arena::add_purged_inside(pages.count_ones() as usize * os::page_size());
+        self.set_bits(self.bits() | pages);
+    }
+}
+
+/// Bits `first` to `last`.
+fn bits_between(first: usize, last: usize) -> u32 {
+    (u32::MAX >> (u32::BITS as usize - 1 - (last - first))) << first
+}
+
+impl Pool {
+    /// Pages of the pool that could be purged while it has live blocks: none of a pool of a single one, or of one that
+    /// starts in the middle of a page.
+    fn pages(&self) -> usize {
+        let page = os::page_size();
+        match self.slots() * SLOT_SIZE / page {
+            0 | 1 => 0,
+            _ if page > SLOT_SIZE => 0,
+            pages => pages,
+        }
+    }
+
+    /// The pages that a block overlaps.
+    fn pages_of(&self, index: usize) -> u32 {
+        let (size, shift) = (self.block_size(), os::page_size().trailing_zeros());
+        bits_between((index * size) >> shift, ((index + 1) * size - 1) >> shift)
+    }
+
+    /// The cut blocks that overlap a page.
+    fn blocks_on(&self, page: usize) -> core::ops::Range<usize> {
+        let (size, page_size) = (self.block_size(), os::page_size());
+        let end = ((page + 1) * page_size).div_ceil(size);
+        page * page_size / size..end.min(self.cut_blocks() as usize)
+    }
+
+    /// Whether a block is hidden.
+    #[inline]
+    pub(super) fn is_hidden(&self, index: u32) -> bool {
+        let purged = self.purged.bits();
+        purged != 0 && purged & self.pages_of(index as usize) != 0
+    }
+
+    pub(super) fn hidden_blocks(&self) -> u32 {
+        (0..self.cut_blocks())
+            .filter(|index| self.is_hidden(*index))
+            .count() as u32
+    }
+
+    pub fn has_purged_pages(&self) -> bool {
+        !self.purged.is_empty()
+    }
+
+    /// Blocks freed since the pool was last looked at, as far as its events have told.
+    pub fn noted(&self) -> u32 {
+        // Relaxed: only the owner writes and asks.
+        self.noted.load(Ordering::Relaxed) as u32
+    }
+
+    fn set_noted(&self, noted: u32) {
+        self.noted.store(noted as u16, Ordering::Relaxed);
+    }
+
+    /// Notes that so many blocks were freed.
+    pub(super) fn note(&self, freed: u32) {
+        if freed > 0 {
+            self.set_noted(self.noted() + freed);
+            LOOSE.fetch_add(freed as usize * self.block_size(), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes all blocks of a pool that is empty and kept.
+    pub fn note_all(&self) {
+        debug_assert!(self.state() == State::Used && self.in_use() == 0);
+        self.forget_notes();
+        self.note(self.cut_blocks());
+    }
+
+    pub(super) fn forget_notes(&self) {
+        if self.noted() > 0 {
+            LOOSE.fetch_sub(self.noted() as usize * self.block_size(), Ordering::Relaxed);
+            self.set_noted(0);
+        }
+    }
+
+    /// Frees from now to the next event, with so many blocks in use.
+    pub(super) fn next_span(&self, in_use: u32) -> u32 {
+        match self.was_looked_at() {
+            true => (in_use / LOOK_AGAIN_PART).max(1).min(in_use),
+            false if arena::resident_bytes() < WORTH_LOOKING => in_use,
+            false => self.size_class().event_step.min(in_use),
+        }
+    }
+
+    /// Handles an event of a used pool that is not empty. Only for the owner, under its heap's lock.
+    pub fn after_event(&self) {
+        debug_assert!(self.state() == State::Used && self.in_use() > 0);
+        let freed = self.local.span();
+        let few = self.in_use() < FEW_A_PAGE * self.pages() as u32;
+        self.note(match self.was_looked_at() && few {
+            // The last block of a page frees all of it.
+            true => freed.max((os::page_size() / self.block_size()) as u32),
+            false => freed,
+        });
+        self.expect_event(self.in_use());
+    }
+
+    /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, under its heap's lock, and the pool
+    /// must leave the slot map if it has purged pages afterwards.
+    pub fn purge_free_pages(&self) -> usize {
+        debug_assert!(self.state() == State::Used);
+        self.collect_into_local();
+        self.forget_notes();
+        if self.in_use() == 0 || self.pages() == 0 {
+            return 0;
+        }
+        self.set_looked_at(true);
+        let free = match self.pages_that_look_free() {
+            0 => 0,
+            candidates => self.pages_free_by_list(candidates),
+        };
+        if free != 0 {
+            self.hide_blocks_on(free);
+            self.purge_pages(free);
+        }
+        self.expect_event(self.in_use());
+        free.count_ones() as usize
+    }
+
+    /// Pages with cut blocks of which all carry the mark.
+    fn pages_that_look_free(&self) -> u32 {
+        let purged = self.purged.bits();
+        (0..self.pages())
+            .filter(|page| purged >> page & 1 == 0)
+            .filter(|page| {
+                let mut blocks = self.blocks_on(*page);
+                !blocks.is_empty()
+                    && blocks.all(|index| {
+                        self.is_hidden(index as u32) || self.block(index).is_marked_free()
+                    })
+            })
+            .fold(0, |pages, page| pages | 1 << page)
+    }
+
+    /// Those of the pages whose blocks are all on the free list.
+    fn pages_free_by_list(&self, candidates: u32) -> u32 {
+        let mut found = [0; MOST_PAGES];
+        for block in self.local.blocks() {
+            for page in bits(self.pages_of(self.index_of(block)) & candidates) {
+                found[page] += 1;
+            }
+        }
+        bits(candidates)
+            .filter(|page| {
+                let listed = |index: &usize| !self.is_hidden(*index as u32);
+                self.blocks_on(*page).filter(listed).count() == found[*page]
+            })
+            .fold(0, |pages, page| pages | 1 << page)
+    }
+
+    fn index_of(&self, block: *const Block) -> usize {
+        (block as usize - self.start()) / self.block_size()
+    }
+
+    /// Takes the blocks on these pages off the free list.
+    fn hide_blocks_on(&self, pages: u32) {
+        let mut last: Option<&Block> = None;
+        for block in self.local.blocks() {
+            if self.pages_of(self.index_of(block)) & pages != 0 {
+                continue;
+            }
+            match last {
+                Some(last) => last.next.store(block.cast_mut(), Ordering::Relaxed),
+                None => self.local.set_head(block),
+            }
+            // SAFETY: a block on the list is free and the caller's.
+            last = Some(unsafe { &*block });
+        }
+        match last {
+            Some(last) => last.next.store(ptr::null_mut(), Ordering::Relaxed),
+            None => self.local.set_head(ptr::null()),
+        }
+    }
+
+    /// Gives pages whose blocks are on no list back to the system. Where it refuses (locked memory), the blocks are hidden
+    /// and the pages stay.
+    fn purge_pages(&self, pages: u32) {
+        let shift = os::page_size().trailing_zeros();
+        let mut left = pages;
+        while left != 0 {
+            let first = left.trailing_zeros() as usize;
+            let count = (left >> first).trailing_ones() as usize;
+            let start = (self.start() + (first << shift)) as *mut u8;
+            // SAFETY: whole pages of the caller's pool, on which nothing is in use.
+            let _ = unsafe { os::purge(start, count << shift) };
+            left &= !bits_between(first, first + count - 1);
+        }
+        self.purged.add(pages);
+    }
+
+    /// Puts the hidden blocks back on the free list, behind those whose pages are resident.
+    pub(super) fn cut_purged_pages(&self) {
+        if self.purged.is_empty() {
+            return;
+        }
+        let pages = self.purged.take();
+        let mut chain = ptr::null();
+        for index in (0..self.cut_blocks() as usize).rev() {
+            if self.pages_of(index) & pages != 0 {
+                let block = self.block(index);
+                block.become_free(chain);
+                chain = block;
+            }
+        }
+        self.local.append(chain);
+    }
+
+    /// The pool's slots go back whole.
+    pub(super) fn forget_pages(&self) {
+        self.forget_notes();
+        self.purged.take();
+    }
+}
+
+/// The numbers of the bits that are set.
+fn bits(mut word: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        (word != 0).then(|| {
+            let lowest = word.trailing_zeros() as usize;
+            word &= word - 1;
+            lowest
+        })
+    })
+}
