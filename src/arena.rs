@@ -25,6 +25,7 @@ use crate::conf;
 use crate::geometry::{
     ARENA_MASK, ARENA_SHIFT, ARENA_SIZE, HEADER_SHIFT, HEADER_SIZE, SLOT_SHIFT, SLOT_SIZE, SLOTS,
 };
+use crate::learn::{self, Learned};
 use crate::os;
 use crate::registry::{Entry, Registry};
 use crate::sync::{AtomicU64, Lock, Ordering};
@@ -210,12 +211,24 @@ pub struct Counts {
     pub most: usize,
     /// Free slots whose pages were given back, in live arenas, since the start.
     pub purged: usize,
+    /// Bytes of the free slots that may be resident.
+    pub dirty_bytes: usize,
 }
 
-/// Bytes of free slots that may hold pages, beside a part of what is in use: enough for a small program never to purge.
-const DIRTY_ALLOWED: usize = 3 << 19;
-/// That part: a sixteenth.
-const DIRTY_PART: usize = 16;
+/// Free slots may hold pages for this part (1/4) of `conf::SLACK`, as much as the loose pages in used pools (`heap::slack`)...
+const DIRTY_SHARE: (usize, usize) = (1, 4);
+/// ... and for this part (1/2) of the share of what is in use that `conf::SLACK_PART` allows.
+const DIRTY_PART: usize = 2;
+
+/// Bytes that may stay without a live block: a share of `conf::SLACK`, and one `part` of what `conf::SLACK_PART` allows of
+/// the memory in use.
+pub fn allowance((share, of): (usize, usize), part: usize) -> usize {
+    let fraction = match conf::SLACK_PART.get() {
+        0 => 0,
+        slack_part => resident_bytes() / (slack_part * part),
+    };
+    (conf::SLACK.get() / of * share).saturating_add(fraction)
+}
 
 struct Arenas {
     /// `usable_arenas` by the number of free slots.
@@ -231,6 +244,8 @@ struct Arenas {
     /// How many that were when the system last refused to purge (locked memory), 0 after a success: there must be twice as
     /// many before it is asked again.
     refused_at: usize,
+    /// What is kept beyond what may be dirty.
+    learned: Learned,
     /// Live arenas that found their place in the map taken.
     overflow: Registry,
     /// Where the next arena would best be mapped: below the last one, since the system hands out addresses from
@@ -250,6 +265,7 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     free_slots: 0,
     dirty_slots: 0,
     refused_at: 0,
+    learned: Learned::nothing(),
     overflow: Registry::empty(),
     hint: ptr::null_mut(),
     counts: Counts {
@@ -258,6 +274,7 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
         live: 0,
         most: 0,
         purged: 0,
+        dirty_bytes: 0,
     },
 });
 
@@ -343,19 +360,30 @@ impl Arenas {
         self.dirty_slots -= arena.dirty_free().count_ones() as usize;
     }
 
-    /// How many free slots may hold pages before they are purged.
-    fn dirty_allowed(&self) -> usize {
+    /// How many free slots may hold pages before they are purged, what was learned aside.
+    fn dirty_allowance(&self) -> usize {
         if SLOT_SIZE < os::page_size() {
             // Slots smaller than the system's pages share them with their neighbours.
             return usize::MAX;
         }
-        (DIRTY_ALLOWED + resident_bytes() / DIRTY_PART) / SLOT_SIZE
+        allowance(DIRTY_SHARE, DIRTY_PART) >> SLOT_SHIFT
     }
 
-    /// Purges free slots, those of the emptiest arenas first, until half of what is allowed is left. So each purge covers many
-    /// slots, and what the next pools will take, from the fullest arenas, stays.
+    /// The same with what was learned.
+    fn dirty_allowed(&self) -> usize {
+        self.dirty_allowance()
+            .saturating_add(self.learned.kept() >> SLOT_SHIFT)
+    }
+
+    /// Unmaps empty arenas and purges free slots, those of the emptiest arenas first, until half of the allowance is left, and what was
+    /// learned. So each purge covers many slots, and what the next pools will take, from the fullest arenas, stays.
     fn purge_surplus(&mut self) {
-        let goal = self.dirty_allowed() / 2;
+        let goal = self.dirty_allowed() - self.dirty_allowance() / 2;
+        while self.dirty_slots > goal && self.empty > conf::EMPTY_ARENAS.get() {
+            if !self.unmap_empty_arena() {
+                break;
+            }
+        }
         for bucket in (1..SLOTS).rev() {
             let mut next = self.by_count.first[bucket];
             // SAFETY: arenas in the buckets are mapped.
@@ -393,6 +421,7 @@ impl Arenas {
         self.counts.purged += slots;
         if purged != 0 {
             self.refused_at = 0;
+            self.learned.give_back(slots << SLOT_SHIFT, learn::now());
         }
         purged != 0
     }
@@ -458,14 +487,16 @@ impl Arenas {
         arena.base() as *mut u8
     }
 
-    /// Unmaps an empty arena. Where the system refuses, its pages go back and it stays as an empty arena.
-    fn unmap_arena(&mut self, arena: &Arena) {
+    /// Unmaps an empty arena. False where the system refuses: its pages go back and it stays as an empty arena.
+    fn unmap_arena(&mut self, arena: &Arena) -> bool {
+        let dirty = arena.dirty_free().count_ones() as usize;
         let base = self.forget_arena(arena);
         // SAFETY: the arena is empty and no longer reachable.
         if unsafe { os::try_unmap(base, ARENA_SIZE) } {
             // Its addresses are the first that a later arena should fill again.
             self.hint = base;
-            return;
+            self.learned.give_back(dirty << SLOT_SHIFT, learn::now());
+            return true;
         }
         self.counts.unmapped -= 1;
         self.counts.live += 1;
@@ -483,6 +514,35 @@ impl Arenas {
         let entered = self.enter_map(arena);
         debug_assert!(entered);
         self.enter_usable(arena);
+        false
+    }
+
+    /// Tells what of the learned part is unused, and gives back what was forgotten.
+    fn mind_learned(&mut self) {
+        if self.learned.kept() == 0 {
+            return;
+        }
+        let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
+        let forgotten = self.learned.observe(unused, learn::now());
+        if !forgotten {
+            return;
+        }
+        while self.empty > self.empty_allowed() && self.unmap_empty_arena() {}
+        if self.dirty_slots > self.dirty_allowed() {
+            self.purge_surplus();
+        }
+    }
+
+    /// How many empty arenas stay mapped: beyond the usual ones no more than the pages that are kept can fill.
+    fn empty_allowed(&self) -> usize {
+        let kept = self.learned.kept().min(self.dirty_slots << SLOT_SHIFT);
+        conf::EMPTY_ARENAS.get() + (kept >> ARENA_SHIFT)
+    }
+
+    /// Unmaps one of the empty arenas, of which there is one. As `unmap_arena`.
+    fn unmap_empty_arena(&mut self) -> bool {
+        // SAFETY: arenas in the buckets are mapped, and empty ones are in this bucket.
+        self.unmap_arena(unsafe { &*self.by_count.first[USABLE_SLOTS] })
     }
 
     fn take(&mut self, count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
@@ -498,7 +558,10 @@ impl Arenas {
         };
         let first = first_run(arena.free(), count)?;
         let mask = slots_mask(first, count);
+        let clean = (mask & !arena.dirty.get()).count_ones() as usize;
+        self.learned.ask(clean << SLOT_SHIFT, learn::now);
         self.change_free(arena, arena.free() & !mask);
+        self.mind_learned();
         let header = (arena.base() + (first << HEADER_SHIFT)) as *mut u8;
         prepare(header);
         // Relaxed: see `Arena::starts`.
@@ -519,12 +582,13 @@ impl Arenas {
         let starts = arena.starts.load(Ordering::Relaxed);
         arena.starts.store(starts & !mask, Ordering::Relaxed);
         self.change_free(arena, arena.free() | mask);
-        if arena.is_empty() && self.empty > conf::EMPTY_ARENAS.get() {
+        if arena.is_empty() && self.empty > self.empty_allowed() {
             self.unmap_arena(arena);
         }
         if self.dirty_slots > self.dirty_allowed().max(2 * self.refused_at) {
             self.purge_surplus();
         }
+        self.mind_learned();
     }
 
     /// Finds a live arena by its first byte.
@@ -702,7 +766,10 @@ pub fn each(mut visit: impl FnMut(&View)) -> Counts {
             starts: arena.starts.load(Ordering::Relaxed),
         })
     });
-    arenas.counts
+    Counts {
+        dirty_bytes: arenas.dirty_slots << SLOT_SHIFT,
+        ..arenas.counts
+    }
 }
 
 /// Gives back every empty arena, and the pages of every free slot. True when something went back.
@@ -713,10 +780,8 @@ pub fn trim() -> bool {
     while let empty = arenas.by_count.first[USABLE_SLOTS]
         && !empty.is_null()
     {
-        let before = arenas.counts.live;
         // SAFETY: arenas in the buckets are mapped.
-        arenas.unmap_arena(unsafe { &*empty });
-        if arenas.counts.live == before {
+        if !arenas.unmap_arena(unsafe { &*empty }) {
             break;
         }
         returned = true;
@@ -731,7 +796,15 @@ pub fn trim() -> bool {
             }
         }
     }
+    // Asked for by the program: no lesson.
+    arenas.learned.forget();
     returned
+}
+
+/// Gives back what was learned and has not been used for long. For when no slot comes or goes.
+#[cfg(not(loom))]
+pub fn mind_learned() {
+    ARENAS.lock().mind_learned();
 }
 
 /// Holds the arenas still across `fork`.

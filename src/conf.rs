@@ -41,10 +41,27 @@ pub static MAPPING_CACHE: Setting = Setting::new("mapping_cache", 4 << 20, isize
 /// of an arena does not map and unmap it again and again.
 pub static EMPTY_ARENAS: Setting = Setting::new("empty_arenas", 1, 1);
 
+/// Bytes that may stay resident in pools and arenas without a live block, however small the process: with the cache of mappings
+/// that makes the 8 MiB of the promise.
+pub static SLACK: Setting = Setting::new("slack", 4 << 20, isize::MAX as usize);
+
+/// What may stay beside them, as a part of what is in use: an eighth. 0 for nothing.
+pub static SLACK_PART: Setting = Setting::new("slack_part", 8, 1 << 20);
+
+/// Whether memory that was given back and soon asked for again is kept the next time.
+pub static LEARNING: Setting = Setting::new("learning", 1, 1);
+
 /// Whether the statistics are written to stderr when the program exits.
 pub static STATS_AT_EXIT: Setting = Setting::new("stats_at_exit", 0, 1);
 
-static SETTINGS: [&Setting; 3] = [&MAPPING_CACHE, &EMPTY_ARENAS, &STATS_AT_EXIT];
+static SETTINGS: [&Setting; 6] = [
+    &MAPPING_CACHE,
+    &EMPTY_ARENAS,
+    &SLACK,
+    &SLACK_PART,
+    &LEARNING,
+    &STATS_AT_EXIT,
+];
 
 /// A decimal number with an optional suffix k, m or g for a power of 1,024.
 fn parse_number(text: &[u8]) -> Option<usize> {

@@ -13,6 +13,7 @@
 //!   pool          headers, blocks, the states of a pool
 //!   arena         slots, usable_arenas, map and unmap, purge
 //!   mapping       blocks that are mappings of their own
+//!   learn         what was given back too early and is kept the next time
 //!   registry fault report conf       a table of addresses; messages; settings
 //!   size_class geometry sync os cpu  the ground: pure tables, sizes, the lock, system calls, single instructions
 //! ```
@@ -46,6 +47,7 @@ mod cpu;
 mod fault;
 mod geometry;
 mod heap;
+mod learn;
 mod os;
 mod pool;
 mod registry;

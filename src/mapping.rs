@@ -9,6 +9,7 @@
 //! kept as *stuck* mappings for later blocks.
 
 use crate::conf;
+use crate::learn::{self, Learned};
 use crate::os;
 use crate::registry::{Entry, Registry};
 use crate::sync::Lock;
@@ -36,6 +37,8 @@ struct Mappings {
     cached_bytes: usize,
     /// Purged mappings that could not be unmapped.
     stuck: Registry,
+    /// What is kept beyond `conf::MAPPING_CACHE`.
+    learned: Learned,
 }
 
 static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
@@ -46,6 +49,7 @@ static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
     cached_count: 0,
     cached_bytes: 0,
     stuck: Registry::empty(),
+    learned: Learned::nothing(),
 });
 
 /// A block that was allocated.
@@ -88,9 +92,30 @@ impl Mappings {
 
     /// Takes out of the cache what must go so that one more mapping of `size` bytes may stay. `None` when nothing must.
     fn overflowing(&mut self, size: usize) -> Option<Entry> {
-        let full =
-            self.cached_count == CACHED || self.cached_bytes + size > conf::MAPPING_CACHE.get();
-        (full && self.cached_count > 0).then(|| self.take_cached(0))
+        let full = self.cached_count == CACHED || self.cached_bytes + size > self.capacity();
+        (full && self.cached_count > 0).then(|| self.give_back_oldest())
+    }
+
+    /// Bytes of freed mappings that may be kept.
+    fn capacity(&self) -> usize {
+        conf::MAPPING_CACHE
+            .get()
+            .saturating_add(self.learned.kept())
+    }
+
+    fn give_back_oldest(&mut self) -> Entry {
+        let oldest = self.take_cached(0);
+        self.learned.give_back(oldest.size, learn::now());
+        oldest
+    }
+
+    /// Tells what of the learned part is unused. Returns what must go since it was forgotten.
+    fn mind_learned(&mut self) -> Option<Entry> {
+        if self.learned.kept() > 0 {
+            let unused = self.cached_bytes.saturating_sub(conf::MAPPING_CACHE.get());
+            self.learned.observe(unused, learn::now());
+        }
+        self.overflowing(0)
     }
 
     /// A freed mapping that can serve a request, and whether it is known to be zero.
@@ -139,6 +164,7 @@ pub fn allocate(size: usize, align: usize) -> Option<Mapped> {
     let (entry, zeroed) = match mappings.reuse(size, align) {
         Some(reused) => reused,
         None => {
+            mappings.learned.ask(size, learn::now);
             drop(mappings);
             let address = os::map_aligned(ptr::null_mut(), size, align)?;
             mappings = MAPPINGS.lock();
@@ -164,7 +190,8 @@ pub fn free(address: usize) -> bool {
     let Some(entry) = mappings.leave(address) else {
         return false;
     };
-    if entry.size > conf::MAPPING_CACHE.get() {
+    if entry.size > mappings.capacity() {
+        mappings.learned.give_back(entry.size, learn::now());
         drop(mappings);
         return_to_system(entry);
         return true;
@@ -225,12 +252,23 @@ pub fn resize(address: usize, size: usize) -> Option<NonNull<u8>> {
     moved
 }
 
+/// Gives back what was learned and has not been used for long.
+pub fn mind_learned() {
+    loop {
+        let Some(entry) = MAPPINGS.lock().mind_learned() else {
+            return;
+        };
+        return_to_system(entry);
+    }
+}
+
 /// Unmaps every freed mapping. True when there was one.
 pub fn trim() -> bool {
     let mut returned = false;
     loop {
         let mut mappings = MAPPINGS.lock();
         if mappings.cached_count == 0 {
+            mappings.learned.forget();
             return returned;
         }
         let oldest = mappings.take_cached(0);

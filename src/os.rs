@@ -64,6 +64,17 @@ fn keeping_errno<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Nanoseconds since some start, to a few milliseconds: the cheapest clock there is. 0 where it fails.
+pub fn coarse_clock() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes the structure.
+    keeping_errno(|| unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) });
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// Gives the processor to another thread that can run.
 pub fn give_way() {
     // SAFETY: no arguments, no memory.

@@ -7,8 +7,9 @@ use crate::arena;
 use crate::geometry::{ARENA_SIZE, SLOT_SIZE};
 use crate::heap::{Heap, roster};
 use crate::large;
+use crate::learn;
 use crate::mapping;
-use crate::pool::Pool;
+use crate::pool::{Pool, pages};
 use crate::report::Line;
 use crate::size_class::{CLASSES, TABLE};
 
@@ -30,6 +31,12 @@ pub struct Stats {
     pub run_bytes: usize,
     pub mappings: mapping::Counts,
     pub heaps: roster::Counts,
+    /// Bytes of the blocks noted in used pools, whose pages may be free.
+    pub loose_bytes: usize,
+    /// Bytes of purged pages inside pools.
+    pub purged_inside: usize,
+    /// Bytes kept beyond the slack, since they were given back too early before.
+    pub learned_bytes: usize,
 }
 
 /// Counts everything; `own` is the calling thread's heap.
@@ -42,6 +49,9 @@ pub fn collect(own: Option<&Heap>) -> Stats {
         run_bytes: 0,
         mappings: mapping::counts(),
         heaps: roster::counts(),
+        loose_bytes: pages::loose_bytes(),
+        purged_inside: arena::purged_inside(),
+        learned_bytes: learn::kept_bytes(),
     };
     let Stats {
         classes,
@@ -144,6 +154,13 @@ impl Stats {
             ("bytes per arena", ARENA_SIZE),
             ("free slots in arenas", self.free_slots),
             ("free slots purged", self.arenas.purged),
+            (
+                "bytes of free slots that may be resident",
+                self.arenas.dirty_bytes,
+            ),
+            ("bytes noted in used pools", self.loose_bytes),
+            ("bytes of purged pages in pools", self.purged_inside),
+            ("bytes learned to keep", self.learned_bytes),
             ("pools", pools),
             ("blocks in use in pools", in_use),
             ("large blocks", self.runs),
@@ -201,6 +218,10 @@ impl Stats {
         element("arena_bytes", self.arena_bytes());
         element("free_slot_bytes", self.free_slot_bytes());
         element("slots_purged", self.arenas.purged);
+        element("dirty_slot_bytes", self.arenas.dirty_bytes);
+        element("loose_bytes", self.loose_bytes);
+        element("purged_page_bytes", self.purged_inside);
+        element("learned_bytes", self.learned_bytes);
         element("large_blocks", self.runs);
         element("large_bytes", self.run_bytes);
         element("mappings", self.mappings.live);

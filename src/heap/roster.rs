@@ -9,6 +9,7 @@ use super::usedpools::{ABANDONED, Heap};
 use crate::arena;
 use crate::mapping;
 use crate::os;
+use crate::pool::pages;
 use crate::sync::Lock;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +30,15 @@ static ROSTER: Lock<Roster> = Lock::new(Roster {
     last: ptr::null(),
     spare: ptr::null(),
 });
+
+/// Heaps that threads have.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether several threads have heaps.
+pub fn is_shared() -> bool {
+    // Relaxed: a hint.
+    TAKEN.load(Ordering::Relaxed) > 1
+}
 
 /// Heaps whose threads a fork has left behind.
 static ORPHANS: AtomicUsize = AtomicUsize::new(0);
@@ -52,6 +62,7 @@ impl Roster {
     fn make_spare(&mut self, heap: &'static Heap) {
         // Relaxed: the lock is held.
         heap.taken.store(false, Ordering::Relaxed);
+        TAKEN.fetch_sub(1, Ordering::Relaxed);
         heap.next_spare
             .store(self.spare.cast_mut(), Ordering::Relaxed);
         self.spare = heap;
@@ -85,6 +96,7 @@ pub fn take() -> Option<&'static Heap> {
         heap
     };
     heap.taken.store(true, Ordering::Relaxed);
+    TAKEN.fetch_add(1, Ordering::Relaxed);
     Some(heap)
 }
 
@@ -123,6 +135,7 @@ pub fn trim(own: Option<&Heap>) -> bool {
     roster.each(|heap| {
         returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)));
     });
+    pages::forget_learned();
     returned
 }
 
@@ -157,6 +170,7 @@ pub fn hold_for_fork() {
     ABANDONED.hold_for_fork();
     mapping::hold_for_fork();
     arena::hold_for_fork();
+    pages::hold_for_fork();
 }
 
 fn with_held(act: impl FnOnce(&Roster)) {
@@ -171,6 +185,7 @@ fn with_held(act: impl FnOnce(&Roster)) {
 pub unsafe fn release_after_fork(own: Option<&Heap>, child: bool) {
     // SAFETY: passed on from the caller, for every lock.
     unsafe {
+        pages::release_after_fork();
         arena::release_after_fork();
         mapping::release_after_fork();
         ABANDONED.release_after_fork();

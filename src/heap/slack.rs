@@ -1,20 +1,26 @@
 //! The slack of pools: how many bytes may stay resident in used pools without a live block.
 //!
-//! What it owns: the two constants. The bytes themselves are counted by `pool::pages`, the pools by `arena`.
+//! What it owns: their share of the slack. The bytes themselves are counted by `pool::pages`.
 //!
-//! Together with what the arenas keep of free slots (`arena::DIRTY_ALLOWED`) and the cache of mappings this stays within
-//! an eighth of the pages in use and 8 MiB.
+//! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
+//! an eighth of the pages in use and 8 MiB, and what was learned.
 
 use crate::arena;
+use crate::learn::{self, Moment};
+use crate::mapping;
 use crate::pool::pages;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that may be loose in however small a process.
-const LOOSE_ALLOWED: usize = 3 << 19;
-/// And beside them this part of what is resident in arenas: a thirty-second.
-const LOOSE_PART: usize = 32;
+/// This part (1/4) of `conf::SLACK` may be loose...
+const LOOSE_SHARE: (usize, usize) = (1, 4);
+/// ... and this part (1/4) of what `conf::SLACK_PART` allows. What is left of both is for what the library needs itself, headers and slot maps, and for the current pools of threads that sleep.
+const LOOSE_PART: usize = 4;
+
+/// What was learned is minded no more often than this.
+const PAUSE: Moment = 50_000_000;
 
 fn allowed() -> usize {
-    LOOSE_ALLOWED + arena::resident_bytes() / LOOSE_PART
+    arena::allowance(LOOSE_SHARE, LOOSE_PART).saturating_add(pages::learned_bytes())
 }
 
 /// Whether pools with notes must be looked at.
@@ -25,4 +31,23 @@ pub fn is_used_up() -> bool {
 /// Whether a thread that ends must look at those that it leaves.
 pub fn is_half_used() -> bool {
     pages::loose_bytes() > allowed() / 2
+}
+
+/// Gives back what was learned and has not been used for long. For the slow paths, so that it happens in a process that
+/// works at all.
+pub fn mind_learned() {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    if learn::kept_bytes() == 0 {
+        return;
+    }
+    let now = learn::now();
+    // Relaxed, both: should two threads come at once, it is minded twice.
+    if now < NEXT.load(Ordering::Relaxed) {
+        return;
+    }
+    NEXT.store(now + PAUSE, Ordering::Relaxed);
+    arena::mind_learned();
+    mapping::mind_learned();
+    let beyond = arena::allowance(LOOSE_SHARE, LOOSE_PART);
+    pages::mind_learned(pages::loose_bytes().saturating_sub(beyond));
 }

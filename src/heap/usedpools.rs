@@ -123,6 +123,7 @@ impl Heap {
             // The C library allocated while this thread's heap was made.
             return bin.pop();
         }
+        slack::mind_learned();
         let mut lists = self.lists.lock();
         if !lists.fill_from_own(&self.map, class, bin) {
             drop(lists);
@@ -399,6 +400,12 @@ impl Lists {
                     release_vacant(pool);
                 } else {
                     self.purge_pages_of(map, pool);
+                    if roster::is_shared() {
+                        // This thread may sleep for ever from now on, while others free what it has in there.
+                        self.used[class].remove(pool);
+                        map.leave(pool);
+                        abandon(pool);
+                    }
                 }
             }
         }
@@ -602,7 +609,11 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     pool.become_used_by(heap.as_owner());
     let event = pool.push(block);
     enter_used(&heap.map, pool);
-    lists.used[pool.class()].push_front(pool);
+    match pool.was_looked_at() {
+        // Sparse: the others are filled first.
+        true => lists.used[pool.class()].push_back(pool),
+        false => lists.used[pool.class()].push_front(pool),
+    }
     let going = if pool.remote.count() == pool.in_use() {
         pool.collect_into_local();
         lists.take_out_empty(&heap.map, pool);

@@ -424,7 +424,8 @@ impl Pool {
         self.cut.load(Ordering::Relaxed) as u32
     }
 
-    fn was_looked_at(&self) -> bool {
+    /// Whether it was looked at for free pages since it was last full: many of its blocks are free.
+    pub fn was_looked_at(&self) -> bool {
         // Relaxed: only the owner asks and writes.
         self.looked_at.load(Ordering::Relaxed)
     }

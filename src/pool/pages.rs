@@ -22,8 +22,11 @@
 use super::{Block, Pool, State};
 use crate::arena;
 use crate::geometry::SLOT_SIZE;
+use crate::learn::{self, Learned};
 use crate::os;
 use crate::size_class::LONGEST_POOL;
+#[cfg(not(loom))]
+use crate::sync::Lock;
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr;
 use core::sync::atomic::AtomicUsize;
@@ -46,6 +49,58 @@ const WORTH_LOOKING: usize = 2 << 20;
 
 /// Bytes of the blocks noted in all pools: no more than this can be found on free pages.
 static LOOSE: AtomicUsize = AtomicUsize::new(0);
+
+/// What was purged inside pools too early, and is kept the next time.
+#[cfg(not(loom))]
+static LEARNED: Lock<Learned> = Lock::new(Learned::nothing());
+/// The bytes of it, to be read without the lock.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of free pages inside pools that are kept because they were purged too early before.
+pub fn learned_bytes() -> usize {
+    // Relaxed, here and below: a limit, which may change any time.
+    KEPT.load(Ordering::Relaxed)
+}
+
+#[cfg(not(loom))]
+fn learn<R>(lesson: impl FnOnce(&mut Learned) -> R) -> R {
+    let mut learned = LEARNED.lock();
+    let result = lesson(&mut learned);
+    KEPT.store(learned.kept(), Ordering::Relaxed);
+    result
+}
+
+/// Nothing is purged in the model.
+#[cfg(loom)]
+fn learn(_: impl FnOnce(&mut Learned)) {}
+
+/// Gives up what was learned and has not been used for long. `unused` is how much of it is loose.
+#[cfg(not(loom))]
+pub fn mind_learned(unused: usize) {
+    learn(|learned| learned.observe(unused, learn::now()));
+}
+
+/// Forgets what was learned.
+#[cfg(not(loom))]
+pub fn forget_learned() {
+    learn(Learned::forget);
+}
+
+/// Holds what was learned still across `fork`.
+#[cfg(not(loom))]
+pub fn hold_for_fork() {
+    LEARNED.hold_for_fork();
+}
+
+/// Ends `hold_for_fork`.
+///
+/// # Safety
+/// Only in the thread that called it, in the parent and in the child.
+#[cfg(not(loom))]
+pub unsafe fn release_after_fork() {
+    // SAFETY: passed on from the caller.
+    unsafe { LEARNED.release_after_fork() }
+}
 
 /// Bytes that looking at all noted pools would yield at most.
 pub fn loose_bytes() -> usize {
@@ -83,16 +138,20 @@ impl PageSet {
     /// Forgets all pages. Returns what they were.
     fn take(&self) -> u32 {
         let bits = self.bits();
-        arena::subtract_purged_inside(bits.count_ones() as usize * os::page_size());
+        arena::subtract_purged_inside(bytes_of(bits));
         self.clear();
         bits
     }
 
     fn add(&self, pages: u32) {
         debug_assert!(self.bits() & pages == 0, "pages are purged once");
-        arena::add_purged_inside(pages.count_ones() as usize * os::page_size());
+        arena::add_purged_inside(bytes_of(pages));
         self.set_bits(self.bits() | pages);
     }
+}
+
+fn bytes_of(pages: u32) -> usize {
+    pages.count_ones() as usize * os::page_size()
 }
 
 /// Bits `first` to `last`.
@@ -178,7 +237,8 @@ impl Pool {
     pub(super) fn next_span(&self, in_use: u32) -> u32 {
         match self.was_looked_at() {
             true => (in_use / LOOK_AGAIN_PART).max(1).min(in_use),
-            false if arena::resident_bytes() < WORTH_LOOKING => in_use,
+            // The model is of pools with events.
+            false if !cfg!(loom) && arena::resident_bytes() < WORTH_LOOKING => in_use,
             false => self.size_class().event_step.min(in_use),
         }
     }
@@ -287,6 +347,7 @@ impl Pool {
             left &= !bits_between(first, first + count - 1);
         }
         self.purged.add(pages);
+        learn(|learned| learned.give_back(bytes_of(pages), learn::now()));
     }
 
     /// Puts the hidden blocks back on the free list, behind those whose pages are resident.
@@ -295,6 +356,7 @@ impl Pool {
             return;
         }
         let pages = self.purged.take();
+        learn(|learned| learned.ask(bytes_of(pages), learn::now));
         let mut chain = ptr::null();
         for index in (0..self.cut_blocks() as usize).rev() {
             if self.pages_of(index) & pages != 0 {
