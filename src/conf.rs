@@ -51,15 +51,19 @@ pub static SLACK_PART: Setting = Setting::new("slack_part", 8, 1 << 20);
 /// Whether memory that was given back and soon asked for again is kept the next time.
 pub static LEARNING: Setting = Setting::new("learning", 1, 1);
 
+/// Whether a thread gives back what was learned when the program does nothing.
+pub static BACKGROUND_PURGE: Setting = Setting::new("background_purge", 0, 1);
+
 /// Whether the statistics are written to stderr when the program exits.
 pub static STATS_AT_EXIT: Setting = Setting::new("stats_at_exit", 0, 1);
 
-static SETTINGS: [&Setting; 6] = [
+static SETTINGS: [&Setting; 7] = [
     &MAPPING_CACHE,
     &EMPTY_ARENAS,
     &SLACK,
     &SLACK_PART,
     &LEARNING,
+    &BACKGROUND_PURGE,
     &STATS_AT_EXIT,
 ];
 

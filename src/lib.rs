@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!   process       start and end of the process: settings, fork handlers, statistics at exit
+//!   background    the optional thread that gives back what was learned
 //!   abi           the exported C and C++ names: argument checks, errno, nothing else
 //!   inspect stats what any address is; figures of the whole library
 //!   alloc         allocate, free, resize, aligned, usable size: which layer serves it
@@ -59,6 +60,8 @@ mod sync;
 mod abi;
 #[cfg(not(loom))]
 mod alloc;
+#[cfg(all(feature = "c-abi", not(loom)))]
+mod background;
 #[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]

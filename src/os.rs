@@ -75,6 +75,16 @@ pub fn coarse_clock() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Sleeps for so long, or somewhat less.
+pub fn sleep(milliseconds: u64) {
+    let time = libc::timespec {
+        tv_sec: (milliseconds / 1000) as i64,
+        tv_nsec: (milliseconds % 1000 * 1_000_000) as i64,
+    };
+    // SAFETY: reads the structure.
+    keeping_errno(|| unsafe { libc::nanosleep(&time, ptr::null_mut()) });
+}
+
 /// Gives the processor to another thread that can run.
 pub fn give_way() {
     // SAFETY: no arguments, no memory.

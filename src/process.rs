@@ -3,6 +3,7 @@
 //! The library allocates from the first call on, which can come before this initialisation (the dynamic linker
 //! allocates); until then the default settings hold.
 
+use crate::background;
 use crate::conf;
 use crate::report::Line;
 use crate::stats;
@@ -20,6 +21,7 @@ extern "C" fn start(
 ) {
     thread::handle_forks();
     conf::read_environment(environment);
+    background::start_if_set();
 }
 
 /// Run by the C library at exit, after what the program itself registered.

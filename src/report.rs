@@ -30,6 +30,7 @@ impl Line {
         Line::empty().text("pymalloc: ")
     }
 
+    #[inline(never)]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         for byte in bytes {
             // The last place is kept for the line feed.
@@ -41,11 +42,13 @@ impl Line {
         self
     }
 
+    #[inline(never)]
     pub fn text(self, text: &str) -> Self {
         self.bytes(text.as_bytes())
     }
 
     /// A number in decimal, right-aligned in `width` columns.
+    #[inline(never)]
     pub fn number_in(mut self, number: usize, width: usize) -> Self {
         let mut digits = [b' '; 20];
         let mut at = digits.len();
@@ -64,6 +67,7 @@ impl Line {
         self.bytes(&digits[at..])
     }
 
+    #[inline(never)]
     pub fn number(self, number: usize) -> Self {
         self.number_in(number, 0)
     }

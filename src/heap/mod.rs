@@ -17,6 +17,8 @@ mod slot_map;
 mod usedpools;
 
 #[cfg(not(loom))]
+pub use slack::mind_learned;
+#[cfg(not(loom))]
 pub use usedpools::{Heap, after_event, free_foreign, free_own, is_free_in_foreign};
 
 #[cfg(all(test, loom))]

@@ -349,8 +349,10 @@ impl Lists {
 
     fn move_to_back(&mut self, pool: &Pool) {
         let used = &self.used[pool.class()];
-        used.remove(pool);
-        used.push_back(pool);
+        if !used.is_last(pool) {
+            used.remove(pool);
+            used.push_back(pool);
+        }
     }
 
     /// Handles an event of a used pool: after a free by the heap's thread, which may have been none. Returns the pool
@@ -375,11 +377,17 @@ impl Lists {
 
     /// To be called when a pool was noted: when the notes of the process are more than may stay, all pools with
     /// notes of this heap are looked at.
+    #[inline]
     fn mind_notes_of(&mut self, map: &SlotMap, pool: &Pool) {
         self.noted |= 1 << pool.class();
-        if !slack::is_used_up() {
-            return;
+        if slack::is_used_up() {
+            self.look_at_noted(map);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_at_noted(&mut self, map: &SlotMap) {
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;

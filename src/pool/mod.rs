@@ -794,6 +794,11 @@ impl PoolList {
         })
     }
 
+    /// Whether a pool of this list is the last.
+    pub fn is_last(&self, pool: &Pool) -> bool {
+        pool.next.get().is_null()
+    }
+
     pub fn push_front(&self, pool: &Pool) {
         pool.previous.set(ptr::null());
         pool.next.set(self.first.get());

@@ -234,6 +234,7 @@ impl Pool {
     }
 
     /// Frees from now to the next event, with so many blocks in use.
+    #[inline]
     pub(super) fn next_span(&self, in_use: u32) -> u32 {
         match self.was_looked_at() {
             true => (in_use / LOOK_AGAIN_PART).max(1).min(in_use),
@@ -244,16 +245,17 @@ impl Pool {
     }
 
     /// Handles an event of a used pool that is not empty. Only for the owner, under its heap's lock.
+    #[inline]
     pub fn after_event(&self) {
         debug_assert!(self.state() == State::Used && self.in_use() > 0);
-        let freed = self.local.span();
-        let few = self.in_use() < FEW_A_PAGE * self.pages() as u32;
-        self.note(match self.was_looked_at() && few {
+        let (freed, in_use) = (self.local.span(), self.in_use());
+        let few = self.was_looked_at() && in_use < FEW_A_PAGE * self.pages() as u32;
+        self.note(match few {
             // The last block of a page frees all of it.
             true => freed.max((os::page_size() / self.block_size()) as u32),
             false => freed,
         });
-        self.expect_event(self.in_use());
+        self.expect_event(in_use);
     }
 
     /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, under its heap's lock, and the pool
