@@ -52,6 +52,15 @@ pub struct SizeClass {
     pub drift: u64,
 }
 
+impl SizeClass {
+    /// The block around an offset from the start of the pool: the offset divided by the block size, without a division.
+    #[inline]
+    pub fn index_at(&self, offset: usize) -> usize {
+        // Exact, since the reciprocal is too large by less than one part in 2^64 / offset.
+        ((offset as u128 * self.reciprocal as u128) >> 64) as usize
+    }
+}
+
 const fn block_size_of(class: usize) -> usize {
     if class <= SMALL_CLASSES {
         return class * BLOCK_ALIGN;
@@ -223,6 +232,15 @@ mod tests {
                         check(-(1 << power) + near);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn block_numbers_agree_with_division() {
+        for class in &TABLE[1..] {
+            for offset in 0..class.slots as usize * SLOT_SIZE {
+                assert_eq!(class.index_at(offset), offset / class.block_size as usize);
             }
         }
     }

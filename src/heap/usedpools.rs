@@ -56,10 +56,6 @@ pub struct Heap {
 /// `make bench-instructions`, first in first out, takes six instructions more.
 const KEPT_POOLS: usize = 4;
 
-/// Pools without notes in a row that end the walk, from the back, over those with notes. Only a pool that was moved to the back for
-/// another reason stands among them.
-const GAP: usize = 64;
-
 struct Lists {
     current: [*const Pool; CLASSES],
     used: [PoolList; CLASSES],
@@ -67,6 +63,8 @@ struct Lists {
     kept: [*const Pool; KEPT_POOLS],
     /// The classes of which a used pool may have notes (`pool::pages`), a bit each.
     noted: u128,
+    /// Bytes noted at events since these pools were last looked at.
+    noted_bytes: usize,
 }
 
 const _: () = assert!(CLASSES <= u128::BITS as usize);
@@ -84,6 +82,7 @@ impl Heap {
                 used: [const { PoolList::new() }; CLASSES],
                 kept: [ptr::null(); KEPT_POOLS],
                 noted: 0,
+                noted_bytes: 0,
             }),
             next_in_roster: AtomicPtr::new(ptr::null_mut()),
             next_spare: AtomicPtr::new(ptr::null_mut()),
@@ -369,7 +368,7 @@ impl Lists {
             self.take_out_empty(map, pool);
             return Some(pool);
         }
-        pool.after_event();
+        self.noted_bytes += pool.after_event();
         self.move_to_back(pool);
         self.mind_notes_of(map, pool);
         None
@@ -380,7 +379,8 @@ impl Lists {
     #[inline]
     fn mind_notes_of(&mut self, map: &SlotMap, pool: &Pool) {
         self.noted |= 1 << pool.class();
-        if slack::is_used_up() {
+        // Others may have used the slack up for long: to look must be worth it each time.
+        if slack::is_used_up() && self.noted_bytes > slack::worth_looking() {
             self.look_at_noted(map);
         }
     }
@@ -388,20 +388,12 @@ impl Lists {
     #[cold]
     #[inline(never)]
     fn look_at_noted(&mut self, map: &SlotMap) {
+        self.noted_bytes = 0;
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;
             noted &= noted - 1;
-            let mut without = 0;
-            for pool in self.used[class].iter_back() {
-                if pool.noted() == 0 {
-                    without += 1;
-                    if without == GAP {
-                        break;
-                    }
-                    continue;
-                }
-                without = 0;
+            for pool in self.used[class].iter().filter(|pool| pool.noted() > 0) {
                 if pool.remote.count() == pool.in_use() {
                     pool.collect_into_local();
                     self.take_out_empty(map, pool);

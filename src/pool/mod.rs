@@ -783,17 +783,6 @@ impl PoolList {
         })
     }
 
-    /// The pools, from the last on. As `iter`.
-    pub fn iter_back<'a>(&self) -> impl Iterator<Item = &'a Pool> + use<'a> {
-        let mut next = self.last.get();
-        core::iter::from_fn(move || {
-            // SAFETY: as above.
-            let pool = unsafe { next.as_ref() }?;
-            next = pool.previous.get();
-            Some(pool)
-        })
-    }
-
     /// Whether a pool of this list is the last.
     pub fn is_last(&self, pool: &Pool) -> bool {
         pool.next.get().is_null()

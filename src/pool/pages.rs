@@ -244,18 +244,20 @@ impl Pool {
         }
     }
 
-    /// Handles an event of a used pool that is not empty. Only for the owner, under its heap's lock.
+    /// Handles an event of a used pool that is not empty. Returns the bytes noted. Only for the owner, under its heap's lock.
     #[inline]
-    pub fn after_event(&self) {
+    pub fn after_event(&self) -> usize {
         debug_assert!(self.state() == State::Used && self.in_use() > 0);
         let (freed, in_use) = (self.local.span(), self.in_use());
         let few = self.was_looked_at() && in_use < FEW_A_PAGE * self.pages() as u32;
-        self.note(match few {
+        let noted = match few {
             // The last block of a page frees all of it.
             true => freed.max((os::page_size() / self.block_size()) as u32),
             false => freed,
-        });
+        };
+        self.note(noted);
         self.expect_event(in_use);
+        noted as usize * self.block_size()
     }
 
     /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, under its heap's lock, and the pool
@@ -280,19 +282,28 @@ impl Pool {
         free.count_ones() as usize
     }
 
-    /// Pages with cut blocks of which all carry the mark.
+    /// Pages with cut blocks of which all carry the mark. Most often the first block or two of a page say no.
     fn pages_that_look_free(&self) -> u32 {
+        let (size, shift) = (self.block_size(), os::page_size().trailing_zeros());
+        let end = self.cut_blocks() as usize * size;
         let purged = self.purged.bits();
-        (0..self.pages())
-            .filter(|page| purged >> page & 1 == 0)
-            .filter(|page| {
-                let mut blocks = self.blocks_on(*page);
-                !blocks.is_empty()
-                    && blocks.all(|index| {
-                        self.is_hidden(index as u32) || self.block(index).is_marked_free()
-                    })
-            })
-            .fold(0, |pages, page| pages | 1 << page)
+        let mut pages = 0;
+        for page in 0..end.div_ceil(1 << shift).min(self.pages()) {
+            if purged >> page & 1 == 1 {
+                continue;
+            }
+            let page_start = page << shift;
+            let page_end = (page_start + (1 << shift)).min(end);
+            let first = self.size_class().index_at(page_start);
+            let is_free = (first * size..page_end).step_by(size).all(|offset| {
+                // SAFETY: a cut block of a live pool.
+                let block = unsafe { &*((self.start() + offset) as *const Block) };
+                block.is_marked_free()
+                    || purged != 0 && self.is_hidden(self.size_class().index_at(offset) as u32)
+            });
+            pages |= u32::from(is_free) << page;
+        }
+        pages
     }
 
     /// Those of the pages whose blocks are all on the free list.
@@ -312,7 +323,7 @@ impl Pool {
     }
 
     fn index_of(&self, block: *const Block) -> usize {
-        (block as usize - self.start()) / self.block_size()
+        self.size_class().index_at(block as usize - self.start())
     }
 
     /// Takes the blocks on these pages off the free list.
