@@ -60,7 +60,7 @@ mod sync;
 mod abi;
 #[cfg(not(loom))]
 mod alloc;
-#[cfg(all(feature = "c-abi", not(loom)))]
+#[cfg(not(loom))]
 mod background;
 #[cfg(not(loom))]
 mod global;
