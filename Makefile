@@ -34,8 +34,8 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 	$(1) > $(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small header install uninstall test test-default test-small test-checked test-loom check lint demo bench-instructions \
-	bench-start install-peers cpython-suite soak fuzz clean help
+.PHONY: all small header install uninstall test test-default test-small test-checked test-loom check lint demo \
+	bench bench-memory bench-check bench-instructions bench-start install-peers cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
 all: $(SHARED) $(STATIC) $(HEADER) ## the shared library, the static one and the header (the default)
@@ -111,6 +111,21 @@ lint:
 
 demo: $(SHARED) ## CPython on real work: its own allocator against pymalloc, about a minute (PYTHON=... chooses one)
 	@scripts/demo
+
+# What the benchmarks are told by variables: ONLY=larson,py3.13 ALLOC=pymalloc,jemalloc PYTHON=python3.12 ROUNDS=3 OUTPUT=folder,
+# and QUICK=1, FRESH=1 (not going on with an interrupted run), DOCS=1 (docs/benchmarks.md too).
+BENCH = scripts/bench run $(if $(ALLOC),--allocators '$(ALLOC)') $(if $(PYTHON),--python '$(PYTHON)') \
+	$(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(OUTPUT),--output '$(OUTPUT)') \
+	$(if $(filter-out 0,$(QUICK)),--quick) $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(DOCS)),--docs)
+
+bench: ## pymalloc beside its peers, half an hour; QUICK=1, or parts: ONLY=larson,py3.13 ALLOC=pymalloc,jemalloc ROUNDS=3
+	@$(BENCH) $(if $(ONLY),--only '$(ONLY)')
+
+bench-memory: ## the memory scenarios alone
+	@$(BENCH) --only memory
+
+bench-check: ## what got slower or bigger than in an older result: BASE=old.json [NEW=target/bench/RESULT.json]
+	@scripts/bench check $(if $(BASE),'$(BASE)') $(if $(NEW),'$(NEW)')
 
 bench-instructions: $(SHARED) ## instructions of a malloc/free pair against the peers found; writes docs/instructions.md
 	@scripts/bench-instructions --markdown docs/instructions.md
