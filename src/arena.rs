@@ -280,14 +280,27 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
 
 /// Slots that are taken, of all arenas. Written under the lock.
 static TAKEN_SLOTS: AtomicUsize = AtomicUsize::new(0);
+/// Those of them that large runs take. The floor above counts them.
+static LARGE_SLOTS: AtomicUsize = AtomicUsize::new(0);
 /// Bytes of purged pages in slots that are taken. The floors above count them.
 static PURGED_INSIDE: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes of the slots that are taken and may be resident.
+/// Bytes of the pools that may be resident. Large runs do not count: nobody knows how much of them the program has touched.
 pub fn resident_bytes() -> usize {
     // Relaxed, here and below: an account that others change meanwhile.
-    let taken = TAKEN_SLOTS.load(Ordering::Relaxed) << SLOT_SHIFT;
-    taken.saturating_sub(purged_inside())
+    let taken = TAKEN_SLOTS.load(Ordering::Relaxed);
+    let pools = taken.saturating_sub(LARGE_SLOTS.load(Ordering::Relaxed));
+    (pools << SLOT_SHIFT).saturating_sub(purged_inside())
+}
+
+/// Counts the slots of a large run that was taken, or grew.
+pub fn add_large(slots: usize) {
+    LARGE_SLOTS.fetch_add(slots, Ordering::Relaxed);
+}
+
+/// Counts the slots of a large run that is given back, or shrank.
+pub fn subtract_large(slots: usize) {
+    LARGE_SLOTS.fetch_sub(slots, Ordering::Relaxed);
 }
 
 /// Bytes of purged pages in slots that are taken.

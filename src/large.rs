@@ -28,6 +28,7 @@ pub fn allocate(size: usize) -> Option<Run> {
         // SAFETY: the header of a run that is being taken, which keeps its arena mapped.
         unsafe { Pool::at(header) }.become_large(slots);
     })?;
+    arena::add_large(slots);
     Some(Run {
         address: NonNull::new(taken.start)?,
         zeroed: taken.zeroed,
@@ -41,6 +42,7 @@ pub fn size_of(run: &Pool) -> usize {
 
 /// Frees the block whose header `run` is.
 pub fn free(run: &Pool) {
+    arena::subtract_large(run.slots());
     // SAFETY: a large run is never owned, and the caller gives it up.
     unsafe { arena::release(ptr::from_ref(run).cast(), run.slots()) };
 }
@@ -48,11 +50,15 @@ pub fn free(run: &Pool) {
 /// Resizes the block whose header `run` is to at least `size` bytes, at most `MAX_RUN`, where it is.
 /// False, and nothing changed, when the slots behind it are not free.
 pub fn resize(run: &Pool, size: usize) -> bool {
-    let wanted = slots_for(size);
+    let (wanted, before) = (slots_for(size), run.slots());
     // SAFETY: the run is the caller's, and it uses at most `size` bytes from now on.
-    let resized = unsafe { arena::resize(ptr::from_ref(run).cast(), run.slots(), wanted) };
+    let resized = unsafe { arena::resize(ptr::from_ref(run).cast(), before, wanted) };
     if resized {
         run.resize_large(wanted);
+        match wanted > before {
+            true => arena::add_large(wanted - before),
+            false => arena::subtract_large(before - wanted),
+        }
     }
     resized
 }

@@ -118,6 +118,25 @@ impl Mappings {
         self.overflowing(0)
     }
 
+    /// A kept mapping to be resized, since none fits: so its pages serve again, and what is kept never adds to the peak. The next larger
+    /// one, or else the largest.
+    fn take_unfitting(&mut self, size: usize) -> Option<Entry> {
+        let larger = |entry: &Entry| entry.size >= size;
+        let index = (0..self.cached_count).reduce(|best, index| {
+            let (a, b) = (&self.cached[best], &self.cached[index]);
+            let better = match (larger(a), larger(b)) {
+                (true, true) => b.size < a.size,
+                (false, false) => b.size > a.size,
+                (_, is_larger) => is_larger,
+            };
+            if better { index } else { best }
+        })?;
+        let entry = self.take_cached(index);
+        self.learned
+            .give_back(entry.size.saturating_sub(size), learn::now());
+        Some(entry)
+    }
+
     /// A freed mapping that can serve a request, and whether it is known to be zero.
     fn reuse(&mut self, size: usize, align: usize) -> Option<(Entry, bool)> {
         // The newest first: its pages are the likeliest to be in a cache.
@@ -153,6 +172,16 @@ fn return_to_system(entry: Entry) {
     }
 }
 
+/// Makes a freed mapping that is in no table a block of `size` bytes. `None`, and it went back, when the system refuses.
+fn resized(entry: Entry, size: usize) -> Option<NonNull<u8>> {
+    // SAFETY: a freed mapping that is in no table.
+    let moved = unsafe { os::remap(entry.address as *mut u8, entry.size, size) };
+    if moved.is_none() {
+        return_to_system(entry);
+    }
+    moved
+}
+
 /// Allocates a block of at least `size` bytes at a multiple of `align`, a power of two.
 pub fn allocate(size: usize, align: usize) -> Option<Mapped> {
     let size = os::round_to_pages(size)?;
@@ -164,9 +193,19 @@ pub fn allocate(size: usize, align: usize) -> Option<Mapped> {
     let (entry, zeroed) = match mappings.reuse(size, align) {
         Some(reused) => reused,
         None => {
-            mappings.learned.ask(size, learn::now);
+            let other = match align == os::page_size() {
+                true => mappings.take_unfitting(size),
+                false => None,
+            };
+            let resident = other.map_or(0, |entry| entry.size);
+            mappings
+                .learned
+                .ask(size.saturating_sub(resident), learn::now);
             drop(mappings);
-            let address = os::map_aligned(ptr::null_mut(), size, align)?;
+            let (address, zeroed) = match other.and_then(|entry| resized(entry, size)) {
+                Some(address) => (address, false),
+                None => (os::map_aligned(ptr::null_mut(), size, align)?, true),
+            };
             mappings = MAPPINGS.lock();
             let address = address.as_ptr() as usize;
             if !mappings.live.reserve() {
@@ -174,7 +213,7 @@ pub fn allocate(size: usize, align: usize) -> Option<Mapped> {
                 return_to_system(Entry { address, size });
                 return None;
             }
-            (Entry { address, size }, true)
+            (Entry { address, size }, zeroed)
         }
     };
     mappings.enter(entry);

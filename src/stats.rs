@@ -78,8 +78,9 @@ pub fn collect(own: Option<&Heap>) -> Stats {
             } as usize;
             counts.pools += 1;
             counts.blocks_in_use += in_use;
-            counts.blocks_free += cut - in_use.min(cut);
-            counts.blocks_untouched += class.blocks as usize - cut;
+            let hidden = pool.hidden_blocks() as usize;
+            counts.blocks_free += cut.saturating_sub(in_use + hidden);
+            counts.blocks_untouched += class.blocks as usize - cut + hidden;
         }
     });
     stats.arenas = arenas;

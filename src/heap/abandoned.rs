@@ -36,7 +36,7 @@ impl AbandonedPools {
     pub fn add(&self, pool: &Pool) {
         let class = pool.class();
         let lists = self.lists.lock();
-        lists[class].push_front(pool);
+        lists[class].push_back(pool);
         // Relaxed, here and below: a hint; the lock orders the lists.
         self.counts[class].fetch_add(1, Ordering::Relaxed);
     }
@@ -51,11 +51,23 @@ impl AbandonedPools {
 
     /// Claims a pool of a class and takes it off the list. The caller owns it and makes it used.
     pub fn adopt(&self, class: usize) -> Option<&Pool> {
-        if self.counts[class].load(Ordering::Relaxed) == 0 {
+        self.claim(class, |_| true)
+    }
+
+    /// Pools on the list of a class, as far as can be told.
+    pub fn count(&self, class: usize) -> usize {
+        self.counts[class].load(Ordering::Relaxed) as usize
+    }
+
+    /// As `adopt`, the first of which `wanted` says so. It may look at what others change meanwhile.
+    pub fn claim(&self, class: usize, wanted: impl Fn(&Pool) -> bool) -> Option<&Pool> {
+        if self.count(class) == 0 {
             return None;
         }
         let lists = self.lists.lock();
-        let pool = lists[class].iter().find(|pool| pool.remote.try_claim())?;
+        let pool = lists[class]
+            .iter()
+            .find(|pool| wanted(pool) && pool.remote.try_claim())?;
         lists[class].remove(pool);
         self.counts[class].fetch_sub(1, Ordering::Relaxed);
         Some(pool)

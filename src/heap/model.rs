@@ -500,6 +500,9 @@ impl Thread {
         if self.pool().in_use() == 0 {
             return self.take_out_empty(heap, &used);
         }
+        self.begin();
+        // As a look for free pages does.
+        self.pool().collect_into_local();
         used.remove(self.pool());
         heap.shows.store(false, Ordering::Relaxed);
         self.abandon();

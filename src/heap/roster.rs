@@ -5,11 +5,12 @@
 //! After a `fork` the child has only the thread that called it. The heaps of the others are *orphaned*; the
 //! first thread of the child that would need new memory leaves their pools to everyone.
 
-use super::usedpools::{ABANDONED, Heap};
+use super::usedpools::{ABANDONED, Heap, purge_abandoned};
 use crate::arena;
 use crate::mapping;
 use crate::os;
 use crate::pool::pages;
+use crate::size_class::CLASSES;
 use crate::sync::Lock;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -135,6 +136,10 @@ pub fn trim(own: Option<&Heap>) -> bool {
     roster.each(|heap| {
         returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)));
     });
+    drop(roster);
+    for class in 1..CLASSES {
+        returned |= purge_abandoned(class, usize::MAX, |_| true);
+    }
     pages::forget_learned();
     returned
 }

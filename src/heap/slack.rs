@@ -3,7 +3,7 @@
 //! What it owns: their share of the slack. The bytes themselves are counted by `pool::pages`.
 //!
 //! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
-//! an eighth of the pages in use and 8 MiB, and what was learned.
+//! an eighth of the pages in use and 8 MiB, and what was learned. `docs/memory.md` says for which patterns it does not.
 
 use crate::arena;
 use crate::learn::{self, Moment};

@@ -9,8 +9,9 @@
 //! the slow path. Its memory is touched where pools are: 32 bytes for a slot.
 //!
 //! What must hold: an entry whose limit is not 0 describes a pool that the heap owns, as its header does. Entries are changed under
-//! the heap's lock; its thread reads them without, and only it enters pools. Others take pools out (limit 0)
-//! whose blocks are all free, so that a reader who comes at the same time can have no business there.
+//! the heap's lock; its thread reads them without, and only it enters pools. Others take pools out (limit 0) into which they have
+//! freed, so that its thread comes by the lock the next time; should it just be reading, its free is one of the many that go before.
+//! Pools that others give back have no block left that it could come for.
 
 use crate::cpu;
 use crate::geometry::{SLOT_SHIFT, SLOT_SIZE};

@@ -56,6 +56,18 @@ pub struct Heap {
 /// `make bench-instructions`, first in first out, takes six instructions more.
 const KEPT_POOLS: usize = 4;
 
+/// Pools that are looked at in one go, so that no single free takes longer than some milliseconds.
+const LOOKS_AT_ONCE: usize = 1024;
+
+/// What came of looking for free pages in a pool.
+#[derive(PartialEq, Eq)]
+enum Purged {
+    Nothing,
+    Pages,
+    /// It was empty, and is no more the caller's to look at.
+    All,
+}
+
 struct Lists {
     current: [*const Pool; CLASSES],
     used: [PoolList; CLASSES],
@@ -184,7 +196,7 @@ impl Heap {
                     release_vacant(pool);
                     returned = true;
                 } else if own {
-                    returned |= lists.purge_pages_of(&self.map, pool);
+                    returned |= lists.purge_pages_of(&self.map, pool) != Purged::Nothing;
                 }
             }
         }
@@ -208,7 +220,7 @@ impl Heap {
                 } else {
                     if pool.noted() > 0 && slack::is_half_used() {
                         // Nobody else would before a block of it is freed.
-                        lists.purge_pages_of(&self.map, pool);
+                        pool.purge_free_pages();
                     }
                     lists.used[class].remove(pool);
                     self.map.leave(pool);
@@ -389,33 +401,47 @@ impl Lists {
     #[inline(never)]
     fn look_at_noted(&mut self, map: &SlotMap) {
         self.noted_bytes = 0;
+        let mut looks = 0;
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;
             noted &= noted - 1;
             for pool in self.used[class].iter().filter(|pool| pool.noted() > 0) {
-                if pool.remote.count() == pool.in_use() {
-                    pool.collect_into_local();
-                    self.take_out_empty(map, pool);
-                    release_vacant(pool);
-                } else {
-                    self.purge_pages_of(map, pool);
-                    if roster::is_shared() {
-                        // This thread may sleep for ever from now on, while others free what it has in there.
-                        self.used[class].remove(pool);
-                        map.leave(pool);
-                        abandon(pool);
-                    }
+                if looks == LOOKS_AT_ONCE {
+                    // The next event goes on.
+                    self.noted |= noted | 1 << class;
+                    self.noted_bytes = usize::MAX / 2;
+                    return;
                 }
+                looks += 1;
+                if self.purge_pages_of(map, pool) != Purged::All && roster::is_shared() {
+                    // This thread may sleep for ever from now on, while others free what it has in there.
+                    self.used[class].remove(pool);
+                    map.leave(pool);
+                    abandon(pool);
+                }
+            }
+        }
+        if slack::is_used_up() {
+            for class in 1..CLASSES {
+                purge_abandoned(class, LOOKS_AT_ONCE, |pool| pool.noted() > 0);
             }
         }
     }
 
-    /// Purges the free pages of a used pool that is not empty. True when there were any. Only for the heap's thread.
-    fn purge_pages_of(&mut self, map: &SlotMap, pool: &Pool) -> bool {
+    /// Purges the free pages of a used pool; one that is empty goes back whole. Only for the heap's thread.
+    fn purge_pages_of(&mut self, map: &SlotMap, pool: &Pool) -> Purged {
         let purged = pool.purge_free_pages() > 0;
+        if pool.in_use() == 0 {
+            self.take_out_empty(map, pool);
+            release_vacant(pool);
+            return Purged::All;
+        }
         enter_used(map, pool);
-        purged
+        match purged {
+            true => Purged::Pages,
+            false => Purged::Nothing,
+        }
     }
 
     /// Keeps a used pool that has just become empty. Returns the one that must go instead, if any: the longest kept one, or this
@@ -424,7 +450,9 @@ impl Lists {
         // At the back, so that the others are filled first.
         self.move_to_back(pool);
         let first = self.used[pool.class()].first();
-        if !first.is_some_and(|first| ptr::eq(first, pool)) || slack::is_used_up() {
+        // A single slot is kept whoever has used the slack up.
+        let small = pool.slots() == 1;
+        if !first.is_some_and(|first| ptr::eq(first, pool)) || !small && slack::is_used_up() {
             return Some(pool);
         }
         pool.note_all();
@@ -495,6 +523,20 @@ fn abandon(pool: &Pool) {
         pool.become_vacant();
         release_vacant(pool);
     }
+}
+
+/// Purges the free pages of at most so many abandoned pools of a class. True when there were any.
+pub(super) fn purge_abandoned(class: usize, most: usize, wanted: impl Fn(&Pool) -> bool) -> bool {
+    let mut purged = false;
+    for _ in 0..most.min(ABANDONED.count(class)) {
+        let Some(pool) = ABANDONED.claim(class, &wanted) else {
+            break;
+        };
+        pool.become_used_by(ptr::null());
+        purged |= pool.purge_free_pages() > 0;
+        abandon(pool);
+    }
+    purged
 }
 
 /// Frees a block of a pool that the calling thread's heap does not own. `heap` is `None` for a
@@ -575,15 +617,20 @@ pub fn free_own(heap: &Heap, pool: &Pool, block: &Block) {
         }
         return heap.map.enter(pool);
     }
-    pool.collect_into_local();
-    if pool.noted() > 0 {
-        lists.noted |= 1 << pool.class();
-    }
+    let noted = pool.collect_into_local();
     let event = pool.push(block);
     enter_used(&heap.map, pool);
-    if event && let Some(pool) = lists.handle_event(&heap.map, pool) {
-        drop(lists);
-        release_vacant(pool);
+    if noted > 0 {
+        lists.noted_bytes += noted;
+        lists.move_to_back(pool);
+    }
+    if event {
+        if let Some(pool) = lists.handle_event(&heap.map, pool) {
+            drop(lists);
+            release_vacant(pool);
+        }
+    } else if noted > 0 {
+        lists.mind_notes_of(&heap.map, pool);
     }
 }
 
@@ -601,6 +648,9 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         }
         if event {
             pool.after_event();
+            if slack::is_used_up() {
+                pool.purge_free_pages();
+            }
         }
         return abandon(pool);
     };
@@ -613,6 +663,9 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         // Sparse: the others are filled first.
         true => lists.used[pool.class()].push_back(pool),
         false => lists.used[pool.class()].push_front(pool),
+    }
+    if pool.noted() > 0 {
+        lists.noted |= 1 << pool.class();
     }
     let going = if pool.remote.count() == pool.in_use() {
         pool.collect_into_local();

@@ -28,7 +28,7 @@
 //!   do: it is empty, or a page inside it may have come free (see `pages`). `left` says how many blocks are in use then, so that the
 //!   two together are the number of blocks in use, remote frees that were not collected included. A countdown of 0 with blocks
 //!   left in use is an event that the owner is about to handle. Of a current pool the count means nothing: `allocate` does not
-//!   count. When a pool stops being current its list is empty, so that all cut blocks are in use.
+//!   count. When a pool stops being current its list tells how many blocks are free.
 //! - A block on a purged page is *hidden*: it is on no list, and not in use. Only used and abandoned pools have purged pages.
 
 pub mod pages;
@@ -124,8 +124,7 @@ pub struct FreeList {
 // countdown is atomic.
 unsafe impl Sync for FreeList {}
 
-/// What a current pool's countdown starts from: so far from zero that it is met only by 2^31 frees without
-/// the list running empty once, and then starts again.
+/// What a current pool's countdown starts from: so far from zero that it is met only by 2^31 frees, and then starts again.
 const NEVER: u32 = 1 << 31;
 
 impl FreeList {
@@ -568,13 +567,13 @@ impl Pool {
     /// freed remotely meanwhile: it is empty and still the caller's.
     pub fn leave(&self) -> bool {
         debug_assert!(self.state() == State::Abandoned);
-        while !self.remote.give_up() {
-            self.collect_into_local();
-            if self.in_use() == 0 {
-                return false;
+        while self.in_use() > 0 {
+            if self.remote.give_up() {
+                return true;
             }
+            self.collect_into_local();
         }
-        true
+        false
     }
 
     /// used or abandoned, and empty -> vacant. The caller then releases the slots.
@@ -654,21 +653,26 @@ impl Pool {
         collected.count > 0
     }
 
-    /// Moves the remote frees of an owned pool that is not current to its own list.
-    pub fn collect_into_local(&self) {
+    /// Moves the remote frees of an owned pool that is not current to its own list. Returns the bytes noted: more than 0 when an
+    /// event has passed, which is handled so.
+    pub fn collect_into_local(&self) -> usize {
         debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
         let collected = self.remote.collect(self.start());
         if collected.count == 0 {
-            return;
+            return 0;
         }
         self.local.prepend(collected.head);
         let in_use = self.in_use() - collected.count;
         match self.local.countdown().checked_sub(collected.count) {
-            Some(countdown) if countdown > 0 => self.local.set_countdown(countdown),
-            // The event is handled here: nobody else will.
+            Some(countdown) if countdown > 0 => {
+                self.local.set_countdown(countdown);
+                0
+            }
             _ => {
-                self.note(self.local.span());
+                let freed = self.local.span() - self.local.countdown() + collected.count;
+                self.note(freed);
                 self.expect_event(in_use);
+                freed as usize * self.block_size()
             }
         }
     }

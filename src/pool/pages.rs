@@ -14,7 +14,7 @@
 //!   current, and so is about to be filled, they return to the list.
 //!
 //! A pool that was looked at in vain has its next event when a quarter of its live blocks has been freed: nothing
-//! is looked at again until enough has changed. That quarter is what the bound on resident memory can miss.
+//! is looked at again until enough has changed. Pages that come free by fewer frees are what the bound on resident memory can miss.
 //!
 //! What must hold: no block in use overlaps a purged page. A pool with purged pages is not in its owner's slot map,
 //! so that a second free of a hidden block is seen.
@@ -39,6 +39,9 @@ const _: () = assert!(MOST_PAGES <= u32::BITS as usize);
 /// a large heap in random order take a third more instructions; with 2 half the live blocks can hide free pages.
 const LOOK_AGAIN_PART: u32 = 4;
 
+/// With no more blocks than this in use, a pool is looked at again when half of them have been freed: frees in random order would lead to a look each.
+const FEW: u32 = 8;
+
 /// With fewer blocks a page than this in use, frees in random order begin to free pages: of 16 blocks on four pages one page is free in
 /// one pool of 25, of eight in one of three.
 const FEW_A_PAGE: u32 = 4;
@@ -47,7 +50,7 @@ const FEW_A_PAGE: u32 = 4;
 /// not be worth a look. Events take eight instructions a pair in `make bench-instructions`, 1-512 B random.
 const WORTH_LOOKING: usize = 2 << 20;
 
-/// Bytes of the blocks noted in all pools: no more than this can be found on free pages.
+/// Bytes of the blocks noted in all pools: what can be found on free pages, but for pages that came free between two events.
 static LOOSE: AtomicUsize = AtomicUsize::new(0);
 
 /// What was purged inside pools too early, and is kept the next time.
@@ -138,6 +141,9 @@ impl PageSet {
     /// Forgets all pages. Returns what they were.
     fn take(&self) -> u32 {
         let bits = self.bits();
+        if bits == 0 {
+            return 0;
+        }
         arena::subtract_purged_inside(bytes_of(bits));
         self.clear();
         bits
@@ -191,7 +197,11 @@ impl Pool {
         purged != 0 && purged & self.pages_of(index as usize) != 0
     }
 
-    pub(super) fn hidden_blocks(&self) -> u32 {
+    /// How many blocks are hidden.
+    pub fn hidden_blocks(&self) -> u32 {
+        if !self.has_purged_pages() {
+            return 0;
+        }
         (0..self.cut_blocks())
             .filter(|index| self.is_hidden(*index))
             .count() as u32
@@ -237,7 +247,9 @@ impl Pool {
     #[inline]
     pub(super) fn next_span(&self, in_use: u32) -> u32 {
         match self.was_looked_at() {
-            true => (in_use / LOOK_AGAIN_PART).max(1).min(in_use),
+            true if in_use <= FEW => in_use.div_ceil(2),
+            true => in_use / LOOK_AGAIN_PART,
+            _ if os::page_size() > os::SMALLEST_PAGE && self.pages() == 0 => in_use,
             // The model is of pools with events.
             false if !cfg!(loom) && arena::resident_bytes() < WORTH_LOOKING => in_use,
             false => self.size_class().event_step.min(in_use),
