@@ -209,6 +209,14 @@ programs! {
     pools_claimed_by_two: "shared_pools.c", ["claimed"], 120, [linked: Linked, preloaded: Preloaded];
     mixed_frees: "shared_pools.c", ["mixed"], 60, [linked: Linked, preloaded: Preloaded];
     idle_threads: "shared_pools.c", ["idle"], 60, [linked: Linked, preloaded: Preloaded];
+    pages_dropped: "pages.c", ["drop"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    pages_and_other_threads: "pages.c", ["others"], 60, [linked: Linked, preloaded: Preloaded];
+    pages_and_forks: "pages.c", ["fork"], 60, [linked: Linked, preloaded: Preloaded];
+    pages_of_blocks_with_marks: "pages.c", ["marks"], 60, [linked: Linked, preloaded: Preloaded];
+    pages_locked: "pages.c", ["locked"], 60, [linked: Linked, preloaded: Preloaded];
+    promise_of_one_thread: "promise.c", ["1", "1"], 120, [linked: Linked, preloaded: Preloaded];
+    promise_of_two_threads: "promise.c", ["2", "2"], 120, [linked: Linked, with_static_library: Static];
+    promise_of_four_threads: "promise.c", ["4", "3"], 120, [linked: Linked, preloaded: Preloaded];
     realloc_growth: "realloc_growth.c", [], 60, [linked: Linked, preloaded: Preloaded];
     arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
     cpp_features: "cpp_features.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
@@ -344,7 +352,6 @@ fn programs_notice_when_the_library_is_not_there() {
 mod misuse {
     use super::*;
 
-    const SOURCE: &str = "misuse.c";
     const CALLS: [&str; 5] = [
         "free",
         "realloc",
@@ -356,8 +363,22 @@ mod misuse {
     const POOLED: &[&str] = &["48", "3000"];
     /// Sizes whose pools are longer than a page, in either geometry: blocks are cut a page at a time.
     const LONG_POOLS: &[&str] = &["1136", "3000"];
+    /// Sizes whose pools have pages to purge: a pool of 48 bytes is a single page in the small geometry.
+    const PURGED: &[&str] = if SMALL_ARENAS {
+        LONG_POOLS
+    } else {
+        &["48", "1136", "3000"]
+    };
     const IN_ARENAS: &[&str] = &["48", "3000", "100000"];
     const ALL_SIZES: &[&str] = &["48", "3000", "100000", "2097152"];
+
+    /// The program that knows this kind of misuse.
+    fn source_of(kind: &str) -> &'static str {
+        match kind {
+            "purged" | "purged-end" => "pages.c",
+            _ => "misuse.c",
+        }
+    }
 
     /// The function that the program calls in the end, by the name that the line on stderr must give it.
     fn function_of(call: &str) -> &str {
@@ -371,7 +392,7 @@ mod misuse {
     /// What is wrong with the way in which the library met a misuse; `None` if nothing is.
     fn complaint(way: Way, kind: &str, call: &str, size: &str) -> Option<String> {
         let outcome = run(
-            &mut command(SOURCE, way, &[kind, call, size]),
+            &mut command(source_of(kind), way, &[kind, call, size]),
             Duration::from_secs(20),
         );
         let complain = |reason: &str| {
@@ -397,6 +418,9 @@ mod misuse {
         };
         if !line.starts_with("pymalloc: ") || !outcome.stderr.ends_with('\n') {
             return complain("not a whole line that starts with `pymalloc: `");
+        }
+        if kind.starts_with("purged") && !line.contains("double free: ") {
+            return complain("the line does not say that the block was freed before");
         }
         if !line.contains(&format!("{}(", function_of(call))) {
             return complain("the line does not name the call");
@@ -491,6 +515,7 @@ mod misuse {
         never_returned: |way| expect_caught(way, &["untouched"], &CALLS, LONG_POOLS);
         arena_headers: |way| expect_caught(way, &["arena-header"], &CALLS, IN_ARENAS);
         freed: |way| expect_caught(way, &["freed", "freed-alone", "freed-then-others"], &CALLS, ALL_SIZES);
+        freed_on_purged_pages: |way| expect_caught(way, &["purged", "purged-end"], &CALLS, PURGED);
         freed_by_others: |way| expect_caught(way, &["freed-by-another-thread", "freed-of-ended-thread"], &CALLS, ALL_SIZES);
     }
 }
