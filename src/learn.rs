@@ -120,8 +120,9 @@ impl Learned {
     pub fn observe(&mut self, unused: usize, now: Moment) -> bool {
         let horizon = horizon(self.kept);
         let mut forgotten = 0;
-        if now - self.latest > horizon {
-            forgotten = self.latest_unused;
+        if now - self.latest > horizon && self.latest_unused > 0 {
+            // Whatever it was that wanted it again is over.
+            forgotten = self.kept;
         } else if now - self.since > horizon {
             forgotten = self.least_unused.min(unused);
         }
