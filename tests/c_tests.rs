@@ -677,7 +677,7 @@ mod settings {
     fn no_empty_arena_is_kept_when_none_is_to_be() {
         for way in [Way::Linked, Way::Preloaded] {
             let outcome = run(
-                command("arenas.c", way, &["0"]).env("PYMALLOC_CONF", "empty_arenas=0"),
+                command("arenas.c", way, &["0"]).env("PYMALLOC_CONF", "empty_arenas=0,learning=0"),
                 Duration::from_secs(60),
             );
             outcome.expect_success("arenas.c 0 with empty_arenas=0");
