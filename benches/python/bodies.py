@@ -22,7 +22,7 @@ except ImportError:
         sys.exit("bodies.py: needs Python 3.11 or newer, or the package tomli")
 
 from environments import BENCHMARKS, Environment, Failure, run
-from pythons import interpreters, numbers
+from pythons import interpreters, named, numbers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 

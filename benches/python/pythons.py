@@ -79,11 +79,24 @@ def interpreters():
                 found[interpreter.version] = interpreter
     named = os.environ.get("PYTHON")
     if named:
-        path = shutil.which(named)
-        if not path:
-            sys.exit(f"PYTHON={named}: there is no such program")
-        interpreter = _probe(path)
-        if not interpreter:
-            sys.exit(f"PYTHON={named} is not a released CPython, {'.'.join(map(str, OLDEST_SUPPORTED))} or newer, with the GIL")
+        interpreter = _named(named, found)
         found[interpreter.version] = interpreter
     return sorted(found.values(), key=lambda interpreter: numbers(interpreter.version))
+
+
+def _named(name, found):
+    """The interpreter that a name or path stands for. That of a version which pyenv has but does not show at present (its shim
+    fails then), or which is not on PATH, stands for the one found."""
+    path = shutil.which(name)
+    interpreter = (path and _probe(path)) or found.get(name.removeprefix("python"))
+    if not interpreter and not path:
+        sys.exit(f"PYTHON={name}: there is no such program")
+    if not interpreter:
+        sys.exit(f"PYTHON={name} is not a released CPython, {'.'.join(map(str, OLDEST_SUPPORTED))} or newer, with the GIL")
+    return interpreter
+
+
+def named(name):
+    """The interpreter of `interpreters()` that $PYTHON, which is `name`, stands for."""
+    found = {interpreter.version: interpreter for interpreter in interpreters()}
+    return _named(name, found)

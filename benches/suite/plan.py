@@ -7,7 +7,6 @@ other, and none has the same place among them in every round; a name that is not
 import glob
 import hashlib
 import os
-import subprocess
 from typing import NamedTuple, Optional
 
 from . import workloads
@@ -155,11 +154,7 @@ def _numbers(interpreter):
 
 def _interpreters(options, sources):
     """The CPythons, oldest first, or the one that is named."""
-    found = sources.bodies.interpreters()
-    if options.python:
-        asked = [options.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-        version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-        found = [interpreter for interpreter in found if interpreter.version == version]
+    found = [sources.bodies.named(options.python)] if options.python else sources.bodies.interpreters()
     if not found:
         raise Stop("there is no CPython to measure")
     return found
