@@ -392,11 +392,10 @@ impl Arenas {
     /// learned. So each purge covers many slots, and what the next pools will take, from the fullest arenas, stays.
     fn purge_surplus(&mut self) {
         let goal = self.dirty_allowed() - self.dirty_allowance() / 2;
-        while self.dirty_slots > goal && self.empty > conf::EMPTY_ARENAS.get() {
-            if !self.unmap_empty_arena() {
-                break;
-            }
-        }
+        while self.dirty_slots > goal
+            && self.empty > conf::EMPTY_ARENAS.get()
+            && self.unmap_empty_arena()
+        {}
         for bucket in (1..SLOTS).rev() {
             let mut next = self.by_count.first[bucket];
             // SAFETY: arenas in the buckets are mapped.
@@ -790,13 +789,7 @@ pub fn each(mut visit: impl FnMut(&View)) -> Counts {
 pub fn trim() -> bool {
     let mut arenas = ARENAS.lock();
     let mut returned = false;
-    while let empty = arenas.by_count.first[USABLE_SLOTS]
-        && !empty.is_null()
-    {
-        // SAFETY: arenas in the buckets are mapped.
-        if !arenas.unmap_arena(unsafe { &*empty }) {
-            break;
-        }
+    while arenas.empty > 0 && arenas.unmap_empty_arena() {
         returned = true;
     }
     if SLOT_SIZE >= os::page_size() {

@@ -84,27 +84,25 @@ impl Learned {
 
     /// So many bytes went back to the system.
     pub fn give_back(&mut self, bytes: usize, now: Moment) {
-        if conf::LEARNING.get() == 0 {
+        if bytes == 0 || conf::LEARNING.get() == 0 {
             return;
         }
-        if now - self.returned_at > horizon(self.returned) {
-            self.returned = 0;
-        }
+        self.forget_late(now);
         self.returned += bytes;
         self.returned_at = now;
     }
 
     /// So many bytes that are not resident are asked for. `now` is called only if something was given back.
     pub fn ask(&mut self, bytes: usize, now: impl FnOnce() -> Moment) {
-        if self.returned == 0 {
+        if bytes == 0 || self.returned == 0 {
             return;
         }
         let now = now();
-        if now - self.returned_at > horizon(self.returned) {
-            self.returned = 0;
+        self.forget_late(now);
+        let again = bytes.min(self.returned);
+        if again == 0 {
             return;
         }
-        let again = bytes.min(self.returned);
         self.returned -= again;
         if self.kept == 0 {
             self.since = now;
@@ -115,27 +113,34 @@ impl Learned {
         self.latest = now;
     }
 
+    /// What was given back so long ago no longer counts.
+    fn forget_late(&mut self, now: Moment) {
+        if now - self.returned_at > horizon(self.returned) {
+            self.returned = 0;
+        }
+    }
+
     /// Of what is kept, so many bytes are unused now. True when less is kept from now on. To be called wherever that changes,
     /// and from time to time.
     pub fn observe(&mut self, unused: usize, now: Moment) -> bool {
         let horizon = horizon(self.kept);
-        let mut forgotten = 0;
-        if now - self.latest > horizon && self.latest_unused > 0 {
-            // Whatever it was that wanted it again is over.
-            forgotten = self.kept;
-        } else if now - self.since > horizon {
-            forgotten = self.least_unused.min(unused);
-        }
+        // Whatever it was that wanted it again is over.
+        let idle = now - self.latest > horizon && self.latest_unused > 0;
         self.latest_unused = unused;
         self.latest = now;
-        if now - self.since > horizon {
-            self.since = now;
-            self.least_unused = usize::MAX;
-        }
         self.least_unused = self.least_unused.min(unused);
-        forgotten = forgotten.min(self.kept);
-        self.change_kept(self.kept - forgotten);
-        forgotten > 0
+        let mut forgotten = 0;
+        if now - self.since > horizon {
+            forgotten = self.least_unused;
+            self.since = now;
+            self.least_unused = unused;
+        }
+        let before = self.kept;
+        self.change_kept(match idle {
+            true => 0,
+            false => before.saturating_sub(forgotten),
+        });
+        self.kept < before
     }
 
     /// Forgets everything.

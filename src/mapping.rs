@@ -115,7 +115,7 @@ impl Mappings {
             let unused = self.cached_bytes.saturating_sub(conf::MAPPING_CACHE.get());
             self.learned.observe(unused, learn::now());
         }
-        self.overflowing(0)
+        (self.cached_bytes > self.capacity()).then(|| self.give_back_oldest())
     }
 
     /// A kept mapping to be resized, since none fits: so its pages serve again, and what is kept never adds to the peak. The next larger

@@ -191,9 +191,7 @@ impl Heap {
                 let kept = lists.kept.iter().any(|kept| ptr::eq(*kept, pool));
                 let empty = remote == pool.in_use() && !pool.awaits_owner();
                 if empty && (own || remote > 0 || kept) {
-                    pool.collect_into_local();
-                    lists.take_out_empty(&self.map, pool);
-                    release_vacant(pool);
+                    lists.give_back_empty(&self.map, pool);
                     returned = true;
                 } else if own {
                     returned |= lists.purge_pages_of(&self.map, pool) != Purged::Nothing;
@@ -215,8 +213,7 @@ impl Heap {
                 }
                 pool.collect_into_local();
                 if pool.in_use() == 0 {
-                    lists.take_out_empty(&self.map, pool);
-                    release_vacant(pool);
+                    lists.give_back_empty(&self.map, pool);
                 } else {
                     if pool.noted() > 0 && slack::is_half_used() {
                         // Nobody else would before a block of it is freed.
@@ -349,9 +346,7 @@ impl Lists {
             let remote = pool.remote.count();
             // If all blocks in use were freed remotely, nobody can change the count.
             if remote > 0 && remote == pool.in_use() {
-                pool.collect_into_local();
-                self.take_out_empty(map, pool);
-                release_vacant(pool);
+                self.give_back_empty(map, pool);
             } else {
                 self.move_to_back(pool);
             }
@@ -433,8 +428,7 @@ impl Lists {
     fn purge_pages_of(&mut self, map: &SlotMap, pool: &Pool) -> Purged {
         let purged = pool.purge_free_pages() > 0;
         if pool.in_use() == 0 {
-            self.take_out_empty(map, pool);
-            release_vacant(pool);
+            self.give_back_empty(map, pool);
             return Purged::All;
         }
         enter_used(map, pool);
@@ -466,6 +460,13 @@ impl Lists {
         self.kept[KEPT_POOLS - 1] = pool;
         // SAFETY: kept pools are used ones, which are live.
         Some(unsafe { &*oldest })
+    }
+
+    /// Gives a used pool back to its arena that is empty, remote frees collected.
+    fn give_back_empty(&mut self, map: &SlotMap, pool: &Pool) {
+        pool.collect_into_local();
+        self.take_out_empty(map, pool);
+        release_vacant(pool);
     }
 
     /// Takes an empty used pool out of the heap.

@@ -134,10 +134,6 @@ impl PageSet {
         self.bits() == 0
     }
 
-    pub fn clear(&self) {
-        self.set_bits(0);
-    }
-
     /// Forgets all pages. Returns what they were.
     fn take(&self) -> u32 {
         let bits = self.bits();
@@ -145,7 +141,7 @@ impl PageSet {
             return 0;
         }
         arena::subtract_purged_inside(bytes_of(bits));
-        self.clear();
+        self.set_bits(0);
         bits
     }
 
