@@ -1,14 +1,11 @@
 /*
  * One misuse of the allocator: misuse KIND CALL SIZE.
  *
- * It prints the pointer that it is about to misuse, and `survived` should the call return. The runner (tests/c_tests.rs)
- * expects that it never does, and that the library says on one line of stderr which call met which pointer.
+ * The pointer is made here; the call and what is said of it are in calls.h.
  */
-#include "check.h"
+#include "calls.h"
 
-#include <pthread.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 /* Blocks before and after the misused one stay alive: it is one among others, as in a real program. */
 enum { NEIGHBOURS = 20 };
@@ -224,59 +221,6 @@ static const struct kind {
     {"freed-of-ended-thread", freed_of_ended_thread},
 };
 
-static void do_free(void *pointer)
-{
-    free(pointer);
-}
-
-static void do_realloc(void *pointer)
-{
-    hide(realloc(pointer, 10000));
-}
-
-static void do_realloc_to_nothing(void *pointer)
-{
-    hide(realloc(pointer, hide_size(0)));
-}
-
-static void do_usable_size(void *pointer)
-{
-    hide_size(malloc_usable_size(pointer));
-}
-
-/*
- * The other thread exists before the misused pointer does: to create it then would allocate, perhaps the very block that
- * was freed.
- */
-static pthread_barrier_t turn;
-static void *handed_over;
-
-static void *wait_and_free(void *unused)
-{
-    pthread_barrier_wait(&turn);
-    free(handed_over);
-    pthread_barrier_wait(&turn);
-    return unused;
-}
-
-static void do_free_in_another_thread(void *pointer)
-{
-    handed_over = pointer;
-    pthread_barrier_wait(&turn);
-    pthread_barrier_wait(&turn);
-}
-
-static const struct call {
-    const char *name;
-    void (*make)(void *pointer);
-} calls[] = {
-    {"free", do_free},
-    {"realloc", do_realloc},
-    {"realloc-to-nothing", do_realloc_to_nothing},
-    {"malloc_usable_size", do_usable_size},
-    {"free-in-another-thread", do_free_in_another_thread},
-};
-
 int main(int count, char **arguments)
 {
     char frame[8192] __attribute__((aligned(64)));
@@ -284,24 +228,11 @@ int main(int count, char **arguments)
     main_frame = hide(frame + 1024);
     require_pymalloc();
     CHECK(count == 4, "usage: %s KIND CALL SIZE", arguments[0]);
-    /* The abort is the expected end, and needs no core file. */
-    CHECK(setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) == 0, "setrlimit fails");
-
     const struct kind *kind = kinds;
     while (kind < kinds + COUNT_OF(kinds) && strcmp(kind->name, arguments[1]) != 0)
         kind++;
-    const struct call *call = calls;
-    while (call < calls + COUNT_OF(calls) && strcmp(call->name, arguments[2]) != 0)
-        call++;
-    CHECK(kind < kinds + COUNT_OF(kinds) && call < calls + COUNT_OF(calls), "no such misuse: %s of %s", arguments[2],
-          arguments[1]);
-
-    pthread_t thread;
-    pthread_barrier_init(&turn, NULL, 2);
-    CHECK(pthread_create(&thread, NULL, wait_and_free, NULL) == 0, "pthread_create fails");
-    void *pointer = kind->make(strtoull(arguments[3], NULL, 0));
-    say(STDOUT_FILENO, "%p\n", pointer);
-    call->make(hide(pointer));
-    say(STDOUT_FILENO, "survived\n");
+    CHECK(kind < kinds + COUNT_OF(kinds), "no such kind of misuse: %s", arguments[1]);
+    const struct call *call = prepare_call(arguments[2]);
+    misuse(call, kind->make(strtoull(arguments[3], NULL, 0)));
     return 0;
 }

@@ -11,12 +11,12 @@
  *   memory), nothing is lost.
  * - A freed block whose page is gone is still known to be free.
  */
+#include "calls.h"
 #include "page_floor.h"
 
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 /* One block in so many survives. */
@@ -380,81 +380,14 @@ static void *purged_block(size_t size, bool only_end)
     FAIL("no such page of a pool of %zu-byte blocks was purged", size);
 }
 
-static void do_free(void *pointer)
-{
-    free(pointer);
-}
-
-static void do_realloc(void *pointer)
-{
-    hide(realloc(pointer, 10000));
-}
-
-static void do_realloc_to_nothing(void *pointer)
-{
-    hide(realloc(pointer, hide_size(0)));
-}
-
-static void do_usable_size(void *pointer)
-{
-    hide_size(malloc_usable_size(pointer));
-}
-
-/* The other thread is there before the drop: to start it might take the very block. */
-static sem_t handed_over;
-static void *pointer_to_free;
-
-static void *wait_and_free(void *unused)
-{
-    sem_wait(&handed_over);
-    free(pointer_to_free);
-    say(STDOUT_FILENO, "survived\n");
-    exit(0);
-    return unused;
-}
-
-static void do_free_in_another_thread(void *pointer)
-{
-    pointer_to_free = pointer;
-    sem_post(&handed_over);
-    pause();
-}
-
-static const struct call {
-    const char *name;
-    void (*make)(void *pointer);
-} calls[] = {
-    {"free", do_free},
-    {"realloc", do_realloc},
-    {"realloc-to-nothing", do_realloc_to_nothing},
-    {"malloc_usable_size", do_usable_size},
-    {"free-in-another-thread", do_free_in_another_thread},
-};
-
-/* As misuse.c: says which pointer it is about to misuse, and then whether that was survived. */
-static void misuse(bool only_end, const char *name, size_t size)
-{
-    CHECK(setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) == 0, "setrlimit fails");
-    const struct call *call = calls;
-    while (call < calls + COUNT_OF(calls) && strcmp(call->name, name) != 0)
-        call++;
-    CHECK(call < calls + COUNT_OF(calls), "no such call: %s", name);
-    pthread_t thread;
-    sem_init(&handed_over, 0, 0);
-    CHECK(pthread_create(&thread, NULL, wait_and_free, NULL) == 0, "pthread_create fails");
-    void *pointer = hide(purged_block(size, only_end));
-    say(STDOUT_FILENO, "%p\n", pointer);
-    call->make(pointer);
-    say(STDOUT_FILENO, "survived\n");
-}
-
 int main(int argument_count, char **arguments)
 {
     require_pymalloc();
     want_small_pages();
     const char *which = argument_count > 1 ? arguments[1] : "";
     if (argument_count == 4 && (strcmp(which, "purged") == 0 || strcmp(which, "purged-end") == 0)) {
-        misuse(strcmp(which, "purged-end") == 0, arguments[2], strtoull(arguments[3], NULL, 0));
+        const struct call *call = prepare_call(arguments[2]);
+        misuse(call, purged_block(strtoull(arguments[3], NULL, 0), strcmp(which, "purged-end") == 0));
         return 0;
     }
     forbid_learning(arguments);

@@ -17,39 +17,73 @@ static void meet(void)
     pthread_barrier_wait(&meeting);
 }
 
-/* A thread ends and leaves pools that have a live block each. At once another thread frees those, and a third allocates. */
-enum { ROUNDS = 500, BLOCKS = 3200, BLOCK = 2000, ONE_IN = 20 };
-static void *left[BLOCKS / ONE_IN];
+/*
+ * A thread ends and leaves pools in which a block or two are live. At once one thread frees what was left to it, and another one
+ * frees what was left to that, or allocates.
+ */
+struct leaving {
+    int rounds, size;
+    /* So many rows of blocks. Of each, the one at `place` is left to the first who frees, and the next to the second, if any. */
+    int rows, in_row, place, freers;
+};
+enum { FREERS = 2, MOST_ROWS = 200, MOST_IN_ROW = 340 };
+static void *left[FREERS][MOST_ROWS];
+static const struct leaving *leaving;
 static atomic_bool stop;
 
 static void *leave_blocks(void *unused)
 {
-    void *blocks[BLOCKS];
-    for (int at = 0; at < BLOCKS; at++) {
-        blocks[at] = hide(malloc(BLOCK));
-        CHECK(blocks[at] != NULL, "malloc(%d) fails", BLOCK);
+    static void *blocks[MOST_ROWS * MOST_IN_ROW];
+    int count = leaving->rows * leaving->in_row;
+    for (int at = 0; at < count; at++) {
+        blocks[at] = hide(malloc(leaving->size));
+        CHECK(blocks[at] != NULL, "malloc(%d) fails", leaving->size);
         *(int *)blocks[at] = at;
     }
-    for (int at = 0; at < BLOCKS; at++) {
-        if (at % ONE_IN == 3)
-            left[at / ONE_IN] = blocks[at];
+    for (int at = 0; at < count; at++) {
+        int freer = at % leaving->in_row - leaving->place;
+        if (freer >= 0 && freer < leaving->freers)
+            left[freer][at / leaving->in_row] = blocks[at];
         else
             free(blocks[at]);
     }
     return unused;
 }
 
-static void *free_what_was_left(void *unused)
+static void *free_what_was_left(void *freer)
 {
+    int rows = leaving->rows;
     for (;;) {
         meet();
         if (atomic_load(&stop))
-            return unused;
-        for (int at = 0; at < BLOCKS / ONE_IN; at++)
-            free(left[at]);
+            return NULL;
+        for (int row = 0; row < rows; row++)
+            free(left[(intptr_t)freer][row]);
         meet();
     }
 }
+
+static void leave_to_two(const struct leaving *what, void *(*second)(void *))
+{
+    pthread_t one, other, leaver;
+    leaving = what;
+    pthread_barrier_init(&meeting, NULL, 3);
+    CHECK(pthread_create(&one, NULL, free_what_was_left, (void *)0) == 0, "pthread_create fails");
+    CHECK(pthread_create(&other, NULL, second, (void *)1) == 0, "pthread_create fails");
+    for (int round = 0; round < leaving->rounds; round++) {
+        CHECK(pthread_create(&leaver, NULL, leave_blocks, NULL) == 0, "pthread_create fails");
+        pthread_join(leaver, NULL);
+        meet();
+        meet();
+    }
+    atomic_store(&stop, true);
+    meet();
+    pthread_join(one, NULL);
+    pthread_join(other, NULL);
+}
+
+/* Pools that have a live block each: as one thread frees it, another adopts the pool. */
+enum { ROWS = 160, IN_ROW = 20, BLOCKS = ROWS * IN_ROW, BLOCK = 2000 };
 
 static void *allocate_as_much(void *unused)
 {
@@ -73,71 +107,16 @@ static void *allocate_as_much(void *unused)
 
 static void adopted_and_freed_at_once(void)
 {
-    pthread_t freer, adopter, leaver;
-    pthread_barrier_init(&meeting, NULL, 3);
-    CHECK(pthread_create(&freer, NULL, free_what_was_left, NULL) == 0, "pthread_create fails");
-    CHECK(pthread_create(&adopter, NULL, allocate_as_much, NULL) == 0, "pthread_create fails");
-    for (int round = 0; round < ROUNDS; round++) {
-        CHECK(pthread_create(&leaver, NULL, leave_blocks, NULL) == 0, "pthread_create fails");
-        pthread_join(leaver, NULL);
-        meet();
-        meet();
-    }
-    atomic_store(&stop, true);
-    meet();
-    pthread_join(freer, NULL);
-    pthread_join(adopter, NULL);
+    static const struct leaving single = {.rounds = 500, .size = BLOCK, .rows = ROWS, .in_row = IN_ROW, .place = 3, .freers = 1};
+    leave_to_two(&single, allocate_as_much);
 }
 
-/* A thread ends and leaves pools that have two live blocks each, which two threads free at once: one claims, the other empties. */
-enum { PAIR_ROUNDS = 300, POOLS = 200, IN_POOL = 340, SMALL = 48 };
-static void *pairs[2][POOLS];
-
-static void *leave_pairs(void *unused)
-{
-    static void *blocks[POOLS * IN_POOL];
-    for (int at = 0; at < POOLS * IN_POOL; at++) {
-        blocks[at] = hide(malloc(SMALL));
-        CHECK(blocks[at] != NULL, "malloc(%d) fails", SMALL);
-    }
-    for (int at = 0; at < POOLS * IN_POOL; at++) {
-        int place = at % IN_POOL;
-        if (place == 100 || place == 101)
-            pairs[place - 100][at / IN_POOL] = blocks[at];
-        else
-            free(blocks[at]);
-    }
-    return unused;
-}
-
-static void *free_one_of_each(void *which)
-{
-    for (;;) {
-        meet();
-        if (atomic_load(&stop))
-            return NULL;
-        for (int at = 0; at < POOLS; at++)
-            free(pairs[(intptr_t)which][at]);
-        meet();
-    }
-}
-
+/* Pools that have two live blocks each, which two threads free: one claims, the other empties. */
 static void claimed_by_two_at_once(void)
 {
-    pthread_t freers[2], leaver;
-    pthread_barrier_init(&meeting, NULL, 3);
-    for (intptr_t which = 0; which < 2; which++)
-        CHECK(pthread_create(&freers[which], NULL, free_one_of_each, (void *)which) == 0, "pthread_create fails");
-    for (int round = 0; round < PAIR_ROUNDS; round++) {
-        CHECK(pthread_create(&leaver, NULL, leave_pairs, NULL) == 0, "pthread_create fails");
-        pthread_join(leaver, NULL);
-        meet();
-        meet();
-    }
-    atomic_store(&stop, true);
-    meet();
-    for (int which = 0; which < 2; which++)
-        pthread_join(freers[which], NULL);
+    /* A row fills a pool. */
+    static const struct leaving pairs = {.rounds = 300, .size = 48, .rows = 200, .in_row = 340, .place = 100, .freers = 2};
+    leave_to_two(&pairs, free_what_was_left);
 }
 
 /* Every pool is claimed by one thread, gets frees of another, which wait, and its last ones from the one that claimed it. */

@@ -2,21 +2,9 @@
  *
  * After malloc-large of mimalloc-bench, which goes to 25 MiB. */
 
-#include "bench.h"
-
 enum { LIVE = 4, SMALLEST = 1 << 20, LARGEST = 32 << 20 };
 
-static void prepare(struct thread *self)
-{
-    fill(self, LIVE, SMALLEST, LARGEST);
-}
-
-static void work(struct thread *self)
-{
-    for (uint64_t i = 0; i < self->rounds; i++)
-        replace(self, &self->blocks[draw(self, 0, LIVE - 1)], SMALLEST, LARGEST);
-    drop(self, LIVE);
-}
+#include "any-order.h"
 
 int main(int argc, char **argv)
 {

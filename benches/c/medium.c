@@ -2,21 +2,9 @@
  *
  * After rpmalloc-benchmark (Jansson), which goes to 16,000 bytes. */
 
-#include "bench.h"
-
 enum { LIVE = 1 << 10, SMALLEST = 1 << 10, LARGEST = 17 << 10 };
 
-static void prepare(struct thread *self)
-{
-    fill(self, LIVE, SMALLEST, LARGEST);
-}
-
-static void work(struct thread *self)
-{
-    for (uint64_t i = 0; i < self->rounds; i++)
-        replace(self, &self->blocks[draw(self, 0, LIVE - 1)], SMALLEST, LARGEST);
-    drop(self, LIVE);
-}
+#include "any-order.h"
 
 int main(int argc, char **argv)
 {

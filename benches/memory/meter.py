@@ -1,7 +1,7 @@
 """What a memory scenario in CPython is measured with.
 
 Owns: what the figures mean (they are those of meter.h), what a CPython object has as blocks, the idle time after the drop and the
-little work after that, and the line of JSON.
+little work after that, what shows that strings kept their bytes, and the line of JSON.
 What must hold: survivors are counted when all figures have been taken, so that counting disturbs none. Blocks that CPython does
 not tell of (what holds the attributes of an instance, from 3.11 on) and the keys of dicts are not counted: live bytes and page
 floor may be a little too low, and are never too high.
@@ -100,6 +100,12 @@ def blocks(survivors):
             yield id(thing) - before, size
         # The keys of dicts are names in the program, or shared by many.
         rest.extend(thing.values() if kind is dict else gc.get_referents(thing))
+
+
+def check_strings(strings):
+    """Ends the program if one of these byte strings is not all `x`, as it was made."""
+    if any(string.strip(b"x") for string in strings):
+        sys.exit(f"{os.path.basename(sys.argv[0])}: a string was changed by someone else")
 
 
 def report(figures, seconds):
