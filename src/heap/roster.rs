@@ -35,10 +35,10 @@ static ROSTER: Lock<Roster> = Lock::new(Roster {
 /// Heaps that threads have.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether several threads have heaps.
-pub fn is_shared() -> bool {
+/// How many threads have heaps: at least the one that asks.
+pub fn sharers() -> usize {
     // Relaxed: a hint.
-    TAKEN.load(Ordering::Relaxed) > 1
+    TAKEN.load(Ordering::Relaxed).max(1)
 }
 
 /// Heaps whose threads a fork has left behind.

@@ -5,6 +5,7 @@
 //! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
 //! an eighth of the pages in use and 8 MiB, and what was learned. `docs/memory.md` says for which patterns it does not.
 
+use super::roster;
 use crate::arena;
 use crate::learn::{self, Moment};
 use crate::mapping;
@@ -35,10 +36,13 @@ pub fn is_used_up() -> bool {
     pages::loose_bytes() > allowed()
 }
 
+/// However many threads share, a heap notes this much before it looks: a look is worth sixteen pages.
+const LEAST_WORTH_LOOKING: usize = 64 << 10;
+
 /// Bytes that a heap must have noted since it last looked at its pools, so that it does not walk over all of them in vain: a quarter
-/// of what may be loose.
+/// of what may be loose, which all heaps share, since what a thread that sleeps has noted stays.
 pub fn worth_looking() -> usize {
-    allowance() / 4
+    (allowance() / 4 / roster::sharers()).max(LEAST_WORTH_LOOKING)
 }
 
 /// Whether a thread that ends must look at those that it leaves.

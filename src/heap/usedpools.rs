@@ -363,45 +363,53 @@ impl Lists {
 
     /// Handles an event of a used pool: after a free by the heap's thread, which may have been none. Returns the pool
     /// that must go, if any: it is out of everything.
-    fn handle_event<'a>(&mut self, map: &SlotMap, pool: &'a Pool) -> Option<&'a Pool> {
+    fn handle_event<'a>(&mut self, heap: &Heap, pool: &'a Pool) -> Option<&'a Pool> {
         debug_assert!(pool.state() == State::Used && pool.is_at_event());
         if pool.in_use() == 0 {
             let going = self.keep_empty(pool)?;
-            self.take_out_empty(map, going);
+            self.take_out_empty(&heap.map, going);
             return Some(going);
         }
         if pool.remote.count() == pool.in_use() {
             pool.collect_into_local();
-            self.take_out_empty(map, pool);
+            self.take_out_empty(&heap.map, pool);
             return Some(pool);
         }
         self.noted_bytes += pool.after_event();
         self.move_to_back(pool);
-        self.mind_notes_of(map, pool);
+        self.mind_notes_of(heap, pool);
         None
     }
 
     /// To be called when a pool was noted: when the notes of the process are more than may stay, all pools with
     /// notes of this heap are looked at.
     #[inline]
-    fn mind_notes_of(&mut self, map: &SlotMap, pool: &Pool) {
+    fn mind_notes_of(&mut self, heap: &Heap, pool: &Pool) {
         self.noted |= 1 << pool.class();
         // Others may have used the slack up for long: to look must be worth it each time.
         if slack::is_used_up() && self.noted_bytes > slack::worth_looking() {
-            self.look_at_noted(map);
+            self.look_at_noted(heap);
         }
     }
 
+    /// With several threads, what was looked at is left to everyone, and so are the current pools of these classes: this thread may
+    /// sleep for ever from now on, while others free what it has in there.
     #[cold]
     #[inline(never)]
-    fn look_at_noted(&mut self, map: &SlotMap) {
+    fn look_at_noted(&mut self, heap: &Heap) {
         self.noted_bytes = 0;
+        slack::mind_learned();
+        let shared = roster::sharers() > 1;
         let mut looks = 0;
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;
             noted &= noted - 1;
-            for pool in self.used[class].iter().filter(|pool| pool.noted() > 0) {
+            if shared {
+                self.stop_current(&heap.map, class, &heap.bins[class]);
+            }
+            let wanted = |pool: &&Pool| pool.noted() > 0 || shared && pool.has_untouched();
+            for pool in self.used[class].iter().filter(wanted) {
                 if looks == LOOKS_AT_ONCE {
                     // The next event goes on.
                     self.noted |= noted | 1 << class;
@@ -409,10 +417,9 @@ impl Lists {
                     return;
                 }
                 looks += 1;
-                if self.purge_pages_of(map, pool) != Purged::All && roster::is_shared() {
-                    // This thread may sleep for ever from now on, while others free what it has in there.
+                if self.purge_pages_of(&heap.map, pool) != Purged::All && shared {
                     self.used[class].remove(pool);
-                    map.leave(pool);
+                    heap.map.leave(pool);
                     abandon(pool);
                 }
             }
@@ -503,7 +510,7 @@ pub fn after_event(heap: &Heap, list: &FreeList) {
     // SAFETY: what the slot map names is a bin of the heap or the list of a used pool of its own.
     let pool = unsafe { Pool::of_local_list(list) };
     let mut lists = heap.lists.lock();
-    if let Some(pool) = lists.handle_event(&heap.map, pool) {
+    if let Some(pool) = lists.handle_event(heap, pool) {
         drop(lists);
         release_vacant(pool);
     }
@@ -626,12 +633,12 @@ pub fn free_own(heap: &Heap, pool: &Pool, block: &Block) {
         lists.move_to_back(pool);
     }
     if event {
-        if let Some(pool) = lists.handle_event(&heap.map, pool) {
+        if let Some(pool) = lists.handle_event(heap, pool) {
             drop(lists);
             release_vacant(pool);
         }
     } else if noted > 0 {
-        lists.mind_notes_of(&heap.map, pool);
+        lists.mind_notes_of(heap, pool);
     }
 }
 
@@ -673,7 +680,7 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         lists.take_out_empty(&heap.map, pool);
         Some(pool)
     } else if event {
-        lists.handle_event(&heap.map, pool)
+        lists.handle_event(heap, pool)
     } else {
         None
     };
