@@ -61,7 +61,7 @@ pub fn allocate_beyond_bins(size: usize) -> *mut u8 {
         }
         return or_after_relief(|| refill(class));
     }
-    allocate_beyond_pools(size, BLOCK_ALIGN).address
+    allocate_beyond_pools(size, BLOCK_ALIGN, false).address
 }
 
 fn refill(class: usize) -> Option<*mut u8> {
@@ -69,9 +69,9 @@ fn refill(class: usize) -> Option<*mut u8> {
     (!block.is_null()).then_some(block)
 }
 
-/// Allocates a run or a mapping of at least `size` bytes.
+/// Allocates a run or a mapping of at least `size` bytes, if possible one that is zero where that is wanted.
 #[inline(never)]
-fn allocate_beyond_pools(size: usize, align: usize) -> Fresh {
+fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
     if size > (isize::MAX as usize).saturating_sub(align) {
         return FAILED;
     }
@@ -86,7 +86,7 @@ fn allocate_beyond_pools(size: usize, align: usize) -> Fresh {
             });
         }
         // When there is no room for another arena there may still be for a single mapping.
-        let mapped = mapping::allocate(size.max(1), align)?;
+        let mapped = mapping::allocate(size.max(1), align, zeroed)?;
         Some(Fresh {
             address: mapped.address.as_ptr(),
             zeroed: mapped.zeroed,
@@ -133,7 +133,7 @@ pub fn allocate_zeroed(size: usize) -> *mut u8 {
 
 #[inline(never)]
 fn allocate_zeroed_beyond_pools(size: usize) -> *mut u8 {
-    let fresh = allocate_beyond_pools(size, BLOCK_ALIGN);
+    let fresh = allocate_beyond_pools(size, BLOCK_ALIGN, true);
     if !fresh.address.is_null() && !fresh.zeroed {
         // SAFETY: a new block of at least `size` bytes.
         unsafe { fresh.address.write_bytes(0, size) };
@@ -155,7 +155,7 @@ pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
             return allocate(rounded);
         }
     }
-    allocate_beyond_pools(size, align).address
+    allocate_beyond_pools(size, align, false).address
 }
 
 /// Where an allocated block lies.

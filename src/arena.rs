@@ -16,7 +16,7 @@
 //! whose longest free run is the shortest that fits. Both orders are kept in buckets, one
 //! for each count, so that every change costs the same however many arenas there are.
 //! An arena whose last slot is freed is unmapped; all but one (`conf::EMPTY_ARENAS`), as in CPython since 3.8. The pages of
-//! free slots in live arenas go back as soon as there are more of them than `DIRTY_ALLOWED` and `DIRTY_PART` say.
+//! free slots in live arenas go back as soon as there are more of them than `DIRTY_SHARE` and `DIRTY_PART` say.
 //!
 //! Everything but the map is guarded by `ARENAS`. The map is written under the lock and
 //! read without.
@@ -220,6 +220,13 @@ const DIRTY_SHARE: (usize, usize) = (1, 4);
 /// ... and for this part (1/2) of the share of what is in use that `conf::SLACK_PART` allows.
 const DIRTY_PART: usize = 2;
 
+/// Bytes that go back in one go when much is due at once, since what was learned is forgotten: a millisecond or two, for which
+/// other threads may have to wait. The next slow paths go on.
+const AT_ONCE: usize = 8 << 20;
+
+/// Arenas whose free slots the system refuses to take (locked memory) before the others are left alone too.
+const REFUSALS: usize = 16;
+
 /// Bytes that may stay without a live block: a share of `conf::SLACK`, and one `part` of what `conf::SLACK_PART` allows of
 /// the memory in use.
 pub fn allowance((share, of): (usize, usize), part: usize) -> usize {
@@ -246,6 +253,8 @@ struct Arenas {
     refused_at: usize,
     /// What is kept beyond what may be dirty.
     learned: Learned,
+    /// Whether some of that was forgotten and has not all gone back yet.
+    forgot: bool,
     /// Live arenas that found their place in the map taken.
     overflow: Registry,
     /// Where the next arena would best be mapped: below the last one, since the system hands out addresses from
@@ -266,6 +275,7 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     dirty_slots: 0,
     refused_at: 0,
     learned: Learned::nothing(),
+    forgot: false,
     overflow: Registry::empty(),
     hint: ptr::null_mut(),
     counts: Counts {
@@ -389,26 +399,42 @@ impl Arenas {
     }
 
     /// Unmaps empty arenas and purges free slots, those of the emptiest arenas first, until half of the allowance is left, and what was
-    /// learned. So each purge covers many slots, and what the next pools will take, from the fullest arenas, stays.
-    fn purge_surplus(&mut self) {
-        let goal = self.dirty_allowed() - self.dirty_allowance() / 2;
-        while self.dirty_slots > goal
+    /// learned. So each purge covers many slots, and what the next pools will take, from the fullest arenas, stays. False when that was
+    /// too much for one go.
+    fn purge_surplus(&mut self) -> bool {
+        let allowance = self.dirty_allowance();
+        let goal = (allowance - allowance / 2).saturating_add(self.learned.kept() >> SLOT_SHIFT);
+        // What is dirty when it is time to stop.
+        let stop = self.dirty_slots.saturating_sub(AT_ONCE >> SLOT_SHIFT);
+        while self.dirty_slots > goal.max(stop)
             && self.empty > conf::EMPTY_ARENAS.get()
             && self.unmap_empty_arena()
         {}
+        let mut refusals = 0;
         for bucket in (1..SLOTS).rev() {
             let mut next = self.by_count.first[bucket];
             // SAFETY: arenas in the buckets are mapped.
             while let Some(arena) = unsafe { next.as_ref() } {
-                if self.dirty_slots <= goal {
-                    return;
+                if self.dirty_slots <= goal.max(stop) {
+                    return self.dirty_slots <= goal;
                 }
                 if arena.dirty_free() != 0 && !self.purge_free_slots(arena) {
-                    self.refused_at = self.dirty_slots;
-                    return;
+                    refusals += 1;
+                    if refusals == REFUSALS {
+                        self.refused_at = self.dirty_slots;
+                        return true;
+                    }
                 }
                 next = arena.by_count.next.get();
             }
+        }
+        true
+    }
+
+    /// To be called when slots came free.
+    fn mind_surplus(&mut self) {
+        if self.dirty_slots > self.dirty_allowed().max(2 * self.refused_at) {
+            self.purge_surplus();
         }
     }
 
@@ -529,26 +555,29 @@ impl Arenas {
         false
     }
 
-    /// Tells what of the learned part is unused, and gives back what was forgotten.
-    fn mind_learned(&mut self) {
-        if self.learned.kept() == 0 {
-            return;
+    /// Tells what of the learned part is unused, and gives back what was forgotten. False when that was too much for one go.
+    fn mind_learned(&mut self) -> bool {
+        if self.learned.kept() > 0 {
+            let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
+            self.forgot |= self.learned.observe(unused, learn::now());
         }
-        let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
-        let forgotten = self.learned.observe(unused, learn::now());
-        if !forgotten {
-            return;
+        if !self.forgot {
+            return true;
         }
-        while self.empty > self.empty_allowed() && self.unmap_empty_arena() {}
-        if self.dirty_slots > self.dirty_allowed() {
-            self.purge_surplus();
+        let mut left = AT_ONCE / ARENA_SIZE;
+        while left > 0 && self.empty > self.empty_allowed() && self.unmap_empty_arena() {
+            left -= 1;
         }
+        let done = left > 0 && (self.dirty_slots <= self.dirty_allowed() || self.purge_surplus());
+        self.forgot = !done;
+        done
     }
 
-    /// How many empty arenas stay mapped: beyond the usual ones no more than the pages that are kept can fill.
+    /// How many empty arenas stay mapped: beyond the usual ones as many as the pages that are kept can fill by half. An arena is
+    /// never wholly dirty; were it counted so, some would be unmapped whatever was learned, and learned anew each time.
     fn empty_allowed(&self) -> usize {
         let kept = self.learned.kept().min(self.dirty_slots << SLOT_SHIFT);
-        conf::EMPTY_ARENAS.get() + (kept >> ARENA_SHIFT)
+        conf::EMPTY_ARENAS.get() + kept / (ARENA_SIZE / 2)
     }
 
     /// Unmaps one of the empty arenas, of which there is one. As `unmap_arena`.
@@ -597,9 +626,7 @@ impl Arenas {
         if arena.is_empty() && self.empty > self.empty_allowed() {
             self.unmap_arena(arena);
         }
-        if self.dirty_slots > self.dirty_allowed().max(2 * self.refused_at) {
-            self.purge_surplus();
-        }
+        self.mind_surplus();
         self.mind_learned();
     }
 
@@ -685,6 +712,7 @@ pub unsafe fn resize(header: *const u8, count: usize, wanted: usize) -> bool {
     } else if wanted < count {
         let cut = slots_mask(first + wanted, count - wanted);
         arenas.change_free(arena, arena.free() | cut);
+        arenas.mind_surplus();
     }
     true
 }
@@ -807,10 +835,11 @@ pub fn trim() -> bool {
     returned
 }
 
-/// Gives back what was learned and has not been used for long. For when no slot comes or goes.
+/// Gives back what was learned and has not been used for long. For when no slot comes or goes. False when that was too much for
+/// one go.
 #[cfg(not(loom))]
-pub fn mind_learned() {
-    ARENAS.lock().mind_learned();
+pub fn mind_learned() -> bool {
+    ARENAS.lock().mind_learned()
 }
 
 /// Holds the arenas still across `fork`.

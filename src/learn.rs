@@ -7,6 +7,8 @@
 //! so often that it takes more than a quarter of the time, the page is worth keeping. So what comes back within four times its cost
 //! counts as *asked again*, and that much more is kept from then on. What stays unused for the same time is forgotten. There is
 //! no timer: an idle process keeps what it has learned until it works again.
+//!
+//! What must hold: `give_back` is told only of what would have stayed, had more been kept. Otherwise what is kept grows with every turn.
 
 use crate::conf;
 use crate::os;
@@ -23,7 +25,8 @@ const SOON_NANOSECONDS: u64 = 10_000_000;
 /// A moment, in nanoseconds since some start.
 pub type Moment = u64;
 
-/// The present, to a few milliseconds.
+/// The present, to a few milliseconds. It may step back: in a process that was moved to another machine, or forked into another
+/// time namespace.
 pub fn now() -> Moment {
     os::coarse_clock()
 }
@@ -115,7 +118,7 @@ impl Learned {
 
     /// What was given back so long ago no longer counts.
     fn forget_late(&mut self, now: Moment) {
-        if now - self.returned_at > horizon(self.returned) {
+        if now.saturating_sub(self.returned_at) > horizon(self.returned) {
             self.returned = 0;
         }
     }
@@ -125,12 +128,12 @@ impl Learned {
     pub fn observe(&mut self, unused: usize, now: Moment) -> bool {
         let horizon = horizon(self.kept);
         // Whatever it was that wanted it again is over.
-        let idle = now - self.latest > horizon && self.latest_unused > 0;
+        let idle = now.saturating_sub(self.latest) > horizon && self.latest_unused > 0;
         self.latest_unused = unused;
         self.latest = now;
         self.least_unused = self.least_unused.min(unused);
         let mut forgotten = 0;
-        if now - self.since > horizon {
+        if now.saturating_sub(self.since) > horizon {
             forgotten = self.least_unused;
             self.since = now;
             self.least_unused = unused;

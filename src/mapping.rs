@@ -92,8 +92,11 @@ impl Mappings {
 
     /// Takes out of the cache what must go so that one more mapping of `size` bytes may stay. `None` when nothing must.
     fn overflowing(&mut self, size: usize) -> Option<Entry> {
-        let full = self.cached_count == CACHED || self.cached_bytes + size > self.capacity();
-        (full && self.cached_count > 0).then(|| self.give_back_oldest())
+        if self.cached_count > 0 && self.cached_bytes + size > self.capacity() {
+            return Some(self.give_back_oldest());
+        }
+        // No lesson: to keep more bytes would not have made a place.
+        (self.cached_count == CACHED).then(|| self.take_cached(0))
     }
 
     /// Bytes of freed mappings that may be kept.
@@ -119,10 +122,11 @@ impl Mappings {
     }
 
     /// A kept mapping to be resized, since none fits: so its pages serve again, and what is kept never adds to the peak. The next larger
-    /// one, or else the largest.
+    /// one, or else the largest; but none of more than twice the size, most of which would go back.
     fn take_unfitting(&mut self, size: usize) -> Option<Entry> {
         let larger = |entry: &Entry| entry.size >= size;
-        let index = (0..self.cached_count).reduce(|best, index| {
+        let near = (0..self.cached_count).filter(|index| self.cached[*index].size / 2 <= size);
+        let index = near.reduce(|best, index| {
             let (a, b) = (&self.cached[best], &self.cached[index]);
             let better = match (larger(a), larger(b)) {
                 (true, true) => b.size < a.size,
@@ -131,10 +135,7 @@ impl Mappings {
             };
             if better { index } else { best }
         })?;
-        let entry = self.take_cached(index);
-        self.learned
-            .give_back(entry.size.saturating_sub(size), learn::now());
-        Some(entry)
+        Some(self.take_cached(index))
     }
 
     /// A freed mapping that can serve a request, and whether it is known to be zero.
@@ -182,27 +183,39 @@ fn resized(entry: Entry, size: usize) -> Option<NonNull<u8>> {
     moved
 }
 
-/// Allocates a block of at least `size` bytes at a multiple of `align`, a power of two.
-pub fn allocate(size: usize, align: usize) -> Option<Mapped> {
+/// Allocates a block of at least `size` bytes at a multiple of `align`, a power of two. With `zeroed` a kept mapping that serves
+/// again gives its pages back first: to clear them would make all of them resident, also those that the program never touches.
+pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<Mapped> {
+    let mut mapped = allocate_as_it_is(size, align, zeroed)?;
+    if zeroed && !mapped.zeroed {
+        // SAFETY: the new block, which nobody uses yet.
+        mapped.zeroed = unsafe { os::purge(mapped.address.as_ptr(), os::round_to_pages(size)?) };
+    }
+    Some(mapped)
+}
+
+fn allocate_as_it_is(size: usize, align: usize, zeroed: bool) -> Option<Mapped> {
     let size = os::round_to_pages(size)?;
     let align = align.max(os::page_size());
     let mut mappings = MAPPINGS.lock();
     if !mappings.live.reserve() {
         return None;
     }
-    let (entry, zeroed) = match mappings.reuse(size, align) {
+    let (entry, is_zero) = match mappings.reuse(size, align) {
         Some(reused) => reused,
         None => {
             let other = match align == os::page_size() {
                 true => mappings.take_unfitting(size),
                 false => None,
             };
-            let resident = other.map_or(0, |entry| entry.size);
-            mappings
-                .learned
-                .ask(size.saturating_sub(resident), learn::now);
+            if !zeroed {
+                let resident = other.map_or(0, |entry| entry.size);
+                mappings
+                    .learned
+                    .ask(size.saturating_sub(resident), learn::now);
+            }
             drop(mappings);
-            let (address, zeroed) = match other.and_then(|entry| resized(entry, size)) {
+            let (address, is_zero) = match other.and_then(|entry| resized(entry, size)) {
                 Some(address) => (address, false),
                 None => (os::map_aligned(ptr::null_mut(), size, align)?, true),
             };
@@ -213,13 +226,13 @@ pub fn allocate(size: usize, align: usize) -> Option<Mapped> {
                 return_to_system(Entry { address, size });
                 return None;
             }
-            (Entry { address, size }, zeroed)
+            (Entry { address, size }, is_zero)
         }
     };
     mappings.enter(entry);
     Some(Mapped {
         address: NonNull::new(entry.address as *mut u8)?,
-        zeroed,
+        zeroed: is_zero,
     })
 }
 

@@ -5,7 +5,7 @@
 //! to anything that could allocate. It can be held across `fork`.
 //!
 //! Lock order, outermost first: heap registry, a heap's lists, abandoned pools,
-//! mappings, arenas. No thread holds the lists of two heaps.
+//! mappings, arenas, what pools have learned. No thread holds the lists of two heaps.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};

@@ -1,4 +1,7 @@
-//! Abandoned pools: what threads that ended leave behind, by size class, for whoever needs it.
+//! Abandoned pools: what threads that ended, or may be about to sleep, leave behind, by size class, for whoever needs it.
+//!
+//! Pools with notes (`pool::pages`) are in front, so that those who look for free pages find them without a search. Heaps that are
+//! about to grow take others, from the back.
 //!
 //! A pool here has live blocks and room for more. It has no owner, so that two can want
 //! it at once: a heap that is about to grow (`adopt`), and a thread that frees one of its blocks.
@@ -36,7 +39,10 @@ impl AbandonedPools {
     pub fn add(&self, pool: &Pool) {
         let class = pool.class();
         let lists = self.lists.lock();
-        lists[class].push_back(pool);
+        match pool.noted() > 0 {
+            true => lists[class].push_front(pool),
+            false => lists[class].push_back(pool),
+        }
         // Relaxed, here and below: a hint; the lock orders the lists.
         self.counts[class].fetch_add(1, Ordering::Relaxed);
     }
@@ -51,7 +57,17 @@ impl AbandonedPools {
 
     /// Claims a pool of a class and takes it off the list. The caller owns it and makes it used.
     pub fn adopt(&self, class: usize) -> Option<&Pool> {
-        self.claim(class, |_| true)
+        self.claim(class, |list| {
+            list.iter_backwards().find(|pool| pool.remote.try_claim())
+        })
+    }
+
+    /// As `adopt`, the first pool, as long as that is one that is wanted. `wanted` may look at what others change meanwhile.
+    pub fn claim_first(&self, class: usize, wanted: impl Fn(&Pool) -> bool) -> Option<&Pool> {
+        self.claim(class, |list| {
+            let mut wanted = list.iter().take_while(|pool| wanted(pool));
+            wanted.find(|pool| pool.remote.try_claim())
+        })
     }
 
     /// Pools on the list of a class, as far as can be told.
@@ -59,15 +75,16 @@ impl AbandonedPools {
         self.counts[class].load(Ordering::Relaxed) as usize
     }
 
-    /// As `adopt`, the first of which `wanted` says so. It may look at what others change meanwhile.
-    pub fn claim(&self, class: usize, wanted: impl Fn(&Pool) -> bool) -> Option<&Pool> {
+    fn claim<'a>(
+        &self,
+        class: usize,
+        claimed: impl FnOnce(&PoolList) -> Option<&'a Pool>,
+    ) -> Option<&'a Pool> {
         if self.count(class) == 0 {
             return None;
         }
         let lists = self.lists.lock();
-        let pool = lists[class]
-            .iter()
-            .find(|pool| wanted(pool) && pool.remote.try_claim())?;
+        let pool = claimed(&lists[class])?;
         lists[class].remove(pool);
         self.counts[class].fetch_sub(1, Ordering::Relaxed);
         Some(pool)

@@ -138,7 +138,7 @@ pub fn trim(own: Option<&Heap>) -> bool {
     });
     drop(roster);
     for class in 1..CLASSES {
-        returned |= purge_abandoned(class, usize::MAX, |_| true);
+        returned |= purge_abandoned(class, &mut { usize::MAX }, |_| true);
     }
     pages::forget_learned();
     returned

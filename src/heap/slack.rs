@@ -21,6 +21,8 @@ const LOOSE_PART: usize = 4;
 
 /// What was learned is minded no more often than this.
 const PAUSE: Moment = 50_000_000;
+/// A moment long ago: what was forgotten has not all gone back.
+const UNFINISHED: Moment = 1;
 
 /// How much may be loose, what was learned aside.
 fn allowance() -> usize {
@@ -54,16 +56,19 @@ pub fn is_half_used() -> bool {
 /// works at all.
 pub fn mind_learned() {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    if learn::kept_bytes() == 0 {
+    // Relaxed, all of them: should two threads come at once, it is minded twice.
+    let next = NEXT.load(Ordering::Relaxed);
+    if learn::kept_bytes() == 0 && next != UNFINISHED {
         return;
     }
     let now = learn::now();
-    // Relaxed, both: should two threads come at once, it is minded twice.
-    if now < NEXT.load(Ordering::Relaxed) {
+    if now < next {
         return;
     }
     NEXT.store(now + PAUSE, Ordering::Relaxed);
-    arena::mind_learned();
+    if !arena::mind_learned() {
+        NEXT.store(UNFINISHED, Ordering::Relaxed);
+    }
     mapping::mind_learned();
     pages::mind_learned(pages::loose_bytes().saturating_sub(allowance()));
 }

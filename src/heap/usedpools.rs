@@ -400,7 +400,7 @@ impl Lists {
         self.noted_bytes = 0;
         slack::mind_learned();
         let shared = roster::sharers() > 1;
-        let mut looks = 0;
+        let mut left = LOOKS_AT_ONCE;
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;
@@ -410,13 +410,13 @@ impl Lists {
             }
             let wanted = |pool: &&Pool| pool.noted() > 0 || shared && pool.has_untouched();
             for pool in self.used[class].iter().filter(wanted) {
-                if looks == LOOKS_AT_ONCE {
+                if left == 0 {
                     // The next event goes on.
                     self.noted |= noted | 1 << class;
                     self.noted_bytes = usize::MAX / 2;
                     return;
                 }
-                looks += 1;
+                left -= 1;
                 if self.purge_pages_of(&heap.map, pool) != Purged::All && shared {
                     self.used[class].remove(pool);
                     heap.map.leave(pool);
@@ -426,7 +426,7 @@ impl Lists {
         }
         if slack::is_used_up() {
             for class in 1..CLASSES {
-                purge_abandoned(class, LOOKS_AT_ONCE, |pool| pool.noted() > 0);
+                purge_abandoned(class, &mut left, |pool| pool.noted() > 0);
             }
         }
     }
@@ -505,6 +505,7 @@ fn enter_used(map: &SlotMap, pool: &Pool) {
 /// thread.
 pub fn after_event(heap: &Heap, list: &FreeList) {
     if heap.bins.as_ptr_range().contains(&ptr::from_ref(list)) {
+        slack::mind_learned();
         return list.never_again();
     }
     // SAFETY: what the slot map names is a bin of the heap or the list of a used pool of its own.
@@ -534,12 +535,18 @@ fn abandon(pool: &Pool) {
 }
 
 /// Purges the free pages of at most so many abandoned pools of a class. True when there were any.
-pub(super) fn purge_abandoned(class: usize, most: usize, wanted: impl Fn(&Pool) -> bool) -> bool {
+/// What is left of `most` is told.
+pub(super) fn purge_abandoned(
+    class: usize,
+    most: &mut usize,
+    wanted: impl Fn(&Pool) -> bool,
+) -> bool {
     let mut purged = false;
-    for _ in 0..most.min(ABANDONED.count(class)) {
-        let Some(pool) = ABANDONED.claim(class, &wanted) else {
+    for _ in 0..ABANDONED.count(class).min(*most) {
+        let Some(pool) = ABANDONED.claim_first(class, &wanted) else {
             break;
         };
+        *most -= 1;
         pool.become_used_by(ptr::null());
         purged |= pool.purge_free_pages() > 0;
         abandon(pool);

@@ -10,7 +10,7 @@
 //!     | freed         | | |  free blocks                         |
 //!     +---------------+ | +--------------------------------------+
 //!     |                 |    whoever frees into it first claims it
-//!     |   thread ends   v
+//!     |   thread leaves v
 //!     +---------- Abandoned: claimed by a free, or by a heap in need
 //! ```
 //!
@@ -124,8 +124,9 @@ pub struct FreeList {
 // countdown is atomic.
 unsafe impl Sync for FreeList {}
 
-/// What a current pool's countdown starts from: so far from zero that it is met only by 2^31 frees, and then starts again.
-const NEVER: u32 = 1 << 31;
+/// What a current pool's countdown starts from: it means nothing, and then starts again. So seldom that it costs nothing, and often enough
+/// that a thread which lives on its bins alone comes by a slow path now and then.
+const NEVER: u32 = 1 << 16;
 
 impl FreeList {
     #[allow(clippy::new_without_default, reason = "only ever made in constants")]
@@ -171,7 +172,7 @@ impl FreeList {
         self.countdown.store(countdown, Ordering::Relaxed);
     }
 
-    /// Starts the countdown of a bin again, so far from zero that it means nothing.
+    /// Starts the countdown of a bin, which means nothing, again.
     pub fn never_again(&self) {
         self.set_countdown(NEVER);
     }
@@ -280,7 +281,7 @@ pub enum State {
     Used = 2,
     /// Not owned: all cut blocks were in use when its heap gave it up, and none was untouched.
     Full = 3,
-    /// Not owned, but in the list of abandoned pools: its thread has ended.
+    /// Not owned, but in the list of abandoned pools: its thread has ended, or looked at it and may be about to sleep.
     Abandoned = 4,
 }
 
@@ -783,6 +784,17 @@ impl PoolList {
             // SAFETY: as above.
             let pool = unsafe { next.as_ref() }?;
             next = pool.next.get();
+            Some(pool)
+        })
+    }
+
+    /// The pools, from the last on.
+    pub fn iter_backwards<'a>(&self) -> impl Iterator<Item = &'a Pool> + use<'a> {
+        let mut next = self.last.get();
+        core::iter::from_fn(move || {
+            // SAFETY: as above.
+            let pool = unsafe { next.as_ref() }?;
+            next = pool.previous.get();
             Some(pool)
         })
     }

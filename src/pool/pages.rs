@@ -303,12 +303,15 @@ impl Pool {
             let page_start = page << shift;
             let page_end = (page_start + (1 << shift)).min(end);
             let first = self.size_class().index_at(page_start);
-            let is_free = (first * size..page_end).step_by(size).all(|offset| {
-                // SAFETY: a cut block of a live pool.
-                let block = unsafe { &*((self.start() + offset) as *const Block) };
-                block.is_marked_free()
-                    || purged != 0 && self.is_hidden(self.size_class().index_at(offset) as u32)
-            });
+            let mut offsets = (first * size..page_end).step_by(size);
+            // A block as large as a page may be one that the program has protected from being read: then only the list tells.
+            let is_free = size >= 1 << shift
+                || offsets.all(|offset| {
+                    // SAFETY: a cut block of a live pool. The program may write it meanwhile; the mark is atomic.
+                    let block = unsafe { &*((self.start() + offset) as *const Block) };
+                    block.is_marked_free()
+                        || purged != 0 && self.is_hidden(self.size_class().index_at(offset) as u32)
+                });
             pages |= u32::from(is_free) << page;
         }
         pages
@@ -358,17 +361,20 @@ impl Pool {
     /// and the pages stay.
     fn purge_pages(&self, pages: u32) {
         let shift = os::page_size().trailing_zeros();
-        let mut left = pages;
+        let (mut left, mut refused) = (pages, 0);
         while left != 0 {
             let first = left.trailing_zeros() as usize;
             let count = (left >> first).trailing_ones() as usize;
             let start = (self.start() + (first << shift)) as *mut u8;
+            let run = bits_between(first, first + count - 1);
             // SAFETY: whole pages of the caller's pool, on which nothing is in use.
-            let _ = unsafe { os::purge(start, count << shift) };
-            left &= !bits_between(first, first + count - 1);
+            if !unsafe { os::purge(start, count << shift) } {
+                refused |= run;
+            }
+            left &= !run;
         }
         self.purged.add(pages);
-        learn(|learned| learned.give_back(bytes_of(pages), learn::now()));
+        learn(|learned| learned.give_back(bytes_of(pages & !refused), learn::now()));
     }
 
     /// Puts the hidden blocks back on the free list, behind those whose pages are resident.
