@@ -46,6 +46,11 @@ pub fn allocate_or<R>(size: usize, otherwise: impl FnOnce(usize) -> *mut R) -> *
         if !block.is_null() {
             return block.cast();
         }
+    } else if size <= MAX_POOLED {
+        let block = thread::current().pop(size_class::medium(size));
+        if !block.is_null() {
+            return block.cast();
+        }
     }
     otherwise(size)
 }

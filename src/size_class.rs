@@ -59,6 +59,12 @@ impl SizeClass {
         // Exact, since the reciprocal is too large by less than one part in 2^64 / offset.
         ((offset as u128 * self.reciprocal as u128) >> 64) as usize
     }
+
+    /// Whether one of the first `cut` blocks of a pool starts at an offset from its start.
+    #[inline]
+    pub fn starts_block(&self, offset: usize, cut: u32) -> bool {
+        starts_block(offset as u64, self.reciprocal, cut as u64 * self.drift)
+    }
 }
 
 const fn block_size_of(class: usize) -> usize {
@@ -178,7 +184,7 @@ const FARTHEST: usize = 1 << 48;
 /// of about `2^64 / drift`, which `FARTHEST` excludes. In front of the pool the same holds with signs changed. This
 /// joins a range check to the divisibility test of Lemire, Kaser and Kurz ("Faster remainder by direct
 /// computation", 2019).
-#[cfg(test)]
+#[inline(always)]
 const fn starts_block(offset: u64, reciprocal: u64, limit: u64) -> bool {
     offset.wrapping_mul(reciprocal) < limit
 }

@@ -11,8 +11,8 @@
 //! Where the next block comes from when a bin is empty, in this order, so that memory that was touched is filled
 //! before any other: remote frees of the current pool; another used pool with free blocks; the untouched part of
 //! the current pool; an abandoned pool; a new pool, which the arenas give from the fullest of them. Used pools are
-//! tried from the front, where those are that have just been full; those in which an event says that a
-//! page's worth of blocks is free go to the back, so that they drain.
+//! tried from the front. A full pool into which a block is freed goes to the back, so that it has more of them when its turn comes; one in
+//! which an event says that a page's worth of blocks is free goes to the back again, so that it drains.
 
 use super::abandoned::AbandonedPools;
 use super::roster;
@@ -674,11 +674,7 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     pool.become_used_by(heap.as_owner());
     let event = pool.push(block);
     enter_used(&heap.map, pool);
-    match pool.was_looked_at() {
-        // Sparse: the others are filled first.
-        true => lists.used[pool.class()].push_back(pool),
-        false => lists.used[pool.class()].push_front(pool),
-    }
+    lists.used[pool.class()].push_back(pool);
     if pool.noted() > 0 {
         lists.noted |= 1 << pool.class();
     }

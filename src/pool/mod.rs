@@ -447,15 +447,14 @@ impl Pool {
     /// The block that starts at `address`, which must lie in this pool.
     #[inline]
     pub fn block_at(&self, address: usize) -> Result<&Block, NotAllocated> {
-        let offset = (address - self.start()) as u32;
-        let size = self.size_class().block_size;
-        if offset / size >= self.cut_blocks() {
-            return Err(NotAllocated::Untouched);
+        let (offset, class) = (address - self.start(), self.size_class());
+        if !class.starts_block(offset, self.cut_blocks()) {
+            return Err(match class.index_at(offset) as u32 >= self.cut_blocks() {
+                true => NotAllocated::Untouched,
+                false => NotAllocated::Interior,
+            });
         }
-        if !offset.is_multiple_of(size) {
-            return Err(NotAllocated::Interior);
-        }
-        if self.is_hidden(offset / size) {
+        if self.has_purged_pages() && self.is_hidden(class.index_at(offset) as u32) {
             return Err(NotAllocated::Hidden);
         }
         // SAFETY: a cut block of a live pool is mapped, aligned to 16 and at least 16 bytes long.
