@@ -1,4 +1,4 @@
-//! What `make install` lays down, used as a stranger would use it: from C, C++, CMake and Rust.
+//! What `make install` lays down, used as a stranger would use it: from the shell, Python, C, C++, CMake and Rust.
 //!
 //! Owns: the one installed tree that every test here looks at, under cargo's folder for the tests' files. The programs that are
 //! built against it are in `tests/packaging/`; each ends with `ok` once it has seen that its memory is the library's.
@@ -182,7 +182,9 @@ fn installed_tree_is_complete_and_uninstall_removes_it() {
     let destdir = scratch("uninstalled");
     let argument = format!("DESTDIR={}", destdir.display());
     run(make().arg("install").arg(&argument));
-    let expected = [
+    let mut expected = vec![
+        "bin/pymalloc-heapmap".to_string(),
+        "bin/pymalloc-run".to_string(),
         "include/pymalloc.h".to_string(),
         "lib/cmake/pymalloc/pymallocConfig.cmake".to_string(),
         "lib/cmake/pymalloc/pymallocConfigVersion.cmake".to_string(),
@@ -191,7 +193,25 @@ fn installed_tree_is_complete_and_uninstall_removes_it() {
         "lib/libpymalloc.so.0".to_string(),
         format!("lib/libpymalloc.so.{VERSION}"),
         "lib/pkgconfig/pymalloc.pc".to_string(),
+        "share/pymalloc/heapmap".to_string(),
     ];
+    let parts = files_under(&Path::new(ROOT).join("scripts/heapmap-page"));
+    expected.extend(
+        parts
+            .iter()
+            .filter(|part| !part.starts_with("__pycache__"))
+            .map(|part| format!("share/pymalloc/heapmap-page/{part}")),
+    );
+    // Only where it was built.
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    if Path::new(ROOT)
+        .join(target)
+        .join("release/pymalloc-watch")
+        .exists()
+    {
+        expected.push("bin/pymalloc-watch".to_string());
+    }
+    expected.sort();
     assert_eq!(files_under(&destdir.join(&PREFIX[1..])), expected);
     run(make().arg("uninstall").arg(&argument));
     assert_eq!(files_under(&destdir), Vec::<String>::new());
@@ -363,6 +383,55 @@ fn cmake_project() {
         !dynamic_values(&folder.join("static"), "(NEEDED)")
             .contains(&"libpymalloc.so.0".to_string())
     );
+}
+
+/// Also after the tree was moved, and with the library in another folder than `lib`.
+#[test]
+fn run_and_heap_map_find_their_parts() {
+    let folder = scratch("moved");
+    run(make()
+        .arg("install")
+        .arg(format!("LIBDIR={PREFIX}/lib/of/mine"))
+        .arg(format!("DESTDIR={}", folder.join("before").display())));
+    let moved = folder.join("after");
+    std::fs::rename(folder.join("before").join(&PREFIX[1..]), &moved).expect("it can be moved");
+    let version = run(Command::new(moved.join("bin/pymalloc-run")).arg("--version"));
+    let library = moved.join("lib/of/mine/libpymalloc.so.0");
+    assert_eq!(
+        version,
+        format!("pymalloc {VERSION} ({})\n", library.display())
+    );
+    let page = folder.join("page.html");
+    run(Command::new(moved.join("bin/pymalloc-run"))
+        .arg("--heapmap")
+        .arg(&page)
+        .args(["python3", "-c", ""]));
+    assert!(page.exists());
+}
+
+/// By pip, into an environment of its own; then Python's objects are on the installed library.
+#[test]
+fn python_module() {
+    let folder = scratch("python");
+    let environment = folder.join("environment");
+    run(Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&environment));
+    let python = environment.join("bin/python3");
+    run(Command::new(&python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .arg(Path::new(ROOT).join("python")));
+    let seen = run(Command::new(installed("bin/pymalloc-run"))
+        .arg(&python)
+        .arg("-c")
+        .arg("import importlib.metadata as m, pymalloc; print(m.version('pymalloc'), pymalloc.stats()['pymalloc'], pymalloc.enabled())"));
+    assert_eq!(seen, format!("{VERSION} {VERSION} True\n"));
 }
 
 #[test]
