@@ -6,6 +6,8 @@
 PREFIX     ?= /usr/local
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+BINDIR     ?= $(PREFIX)/bin
+DATADIR    ?= $(PREFIX)/share
 DESTDIR    ?=
 CARGO      ?= cargo
 # Seeds of `make soak`.
@@ -22,19 +24,24 @@ RELEASE    := $(CARGO_TARGET_DIR)/release
 SMALL      := $(CARGO_TARGET_DIR)/small
 SHARED     := $(RELEASE)/libpymalloc.so
 STATIC     := $(RELEASE)/libpymalloc.a
+WATCH      := $(RELEASE)/pymalloc-watch
 HEADER     := include/pymalloc.h
 LIBRARY    := libpymalloc.so.$(VERSION)
 CMAKEDIR   := $(LIBDIR)/cmake/pymalloc
+# The parts of pymalloc-heapmap; its name in BINDIR is a link.
+HEAPMAPDIR := $(DATADIR)/pymalloc
 
 BUILD = $(CARGO) rustc --quiet --lib
 # $(call filled,TEMPLATE,FILE): the template with its @NAMES@ replaced, as FILE under DESTDIR.
 filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' \
 	-e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
-	-e "s|@LIBDIR_TO_INCLUDEDIR@|$$(realpath -ms --relative-to=$(LIBDIR) $(INCLUDEDIR))|g" \
+	-e "s|@LIBDIR_TO_INCLUDEDIR@|$(call way,$(LIBDIR),$(INCLUDEDIR))|g" \
 	$(1) > $(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
+# $(call way,FROM,TO): the path from one folder to another, so that what is installed can be moved.
+way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small header install uninstall test test-default test-small test-checked test-loom check lint demo \
+.PHONY: all small watch header install uninstall test test-default test-small test-checked test-loom check lint demo \
 	bench bench-memory bench-check bench-instructions bench-start install-peers cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -58,12 +65,19 @@ $(SMALL)/release/libpymalloc.so: $(SOURCES)
 	@$(BUILD) --release --features c-abi,small-arenas --target-dir $(SMALL) --crate-type cdylib
 	@touch $@ && $(built)
 
+watch: $(WATCH) ## pymalloc-watch, the live view of a running process's heap
+
+$(WATCH): $(SOURCES) | $(SHARED)
+	@$(CARGO) build --quiet --release --features watch --bin pymalloc-watch
+	@touch $@ && $(built)
+
 header: ## generate include/pymalloc.h anew from the Rust source
 	@UPDATE_HEADER=1 $(CARGO) test --quiet --test header
 	@echo $(HEADER)
 
-install: all ## install under PREFIX (/usr/local); DESTDIR, LIBDIR and INCLUDEDIR are honoured
-	@install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(INCLUDEDIR)
+# With pymalloc-watch if that was built.
+install: all $(wildcard $(WATCH)) ## install under PREFIX (/usr/local); DESTDIR, LIBDIR, INCLUDEDIR, BINDIR and DATADIR are honoured
+	@install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
 	@install -s -m 755 $(SHARED) $(DESTDIR)$(LIBDIR)/$(LIBRARY)
 	@ln -sf $(LIBRARY) $(DESTDIR)$(LIBDIR)/libpymalloc.so.$(SOVERSION)
 	@ln -sf libpymalloc.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libpymalloc.so
@@ -73,12 +87,20 @@ install: all ## install under PREFIX (/usr/local); DESTDIR, LIBDIR and INCLUDEDI
 	@$(call filled,scripts/pymalloc.pc.in,$(LIBDIR)/pkgconfig/pymalloc.pc)
 	@$(call filled,scripts/cmake/pymallocConfig.cmake.in,$(CMAKEDIR)/pymallocConfig.cmake)
 	@$(call filled,scripts/cmake/pymallocConfigVersion.cmake.in,$(CMAKEDIR)/pymallocConfigVersion.cmake)
+	@sed -e "s|^INSTALLED_LIBRARY = .*|INSTALLED_LIBRARY = \"$(call way,$(BINDIR),$(LIBDIR))/libpymalloc.so.$(SOVERSION)\"|" \
+		scripts/pymalloc-run > $(DESTDIR)$(BINDIR)/pymalloc-run && chmod 755 $(DESTDIR)$(BINDIR)/pymalloc-run
+	@install -d $(DESTDIR)$(HEAPMAPDIR)/heapmap-page
+	@install -m 755 scripts/heapmap $(DESTDIR)$(HEAPMAPDIR)/heapmap
+	@install -m 644 $(wildcard scripts/heapmap-page/*.*) $(DESTDIR)$(HEAPMAPDIR)/heapmap-page
+	@ln -sf $(call way,$(BINDIR),$(HEAPMAPDIR))/heapmap $(DESTDIR)$(BINDIR)/pymalloc-heapmap
+	@$(if $(wildcard $(WATCH)),install -s -m 755 $(WATCH) $(DESTDIR)$(BINDIR)/pymalloc-watch)
 	@echo "installed pymalloc $(VERSION) in $(DESTDIR)$(PREFIX)"
 
 uninstall: ## remove what install put there
 	@rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARY) libpymalloc.so.$(SOVERSION) libpymalloc.so libpymalloc.a) \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/pymalloc.pc $(DESTDIR)$(INCLUDEDIR)/pymalloc.h
-	@rm -rf $(DESTDIR)$(CMAKEDIR)
+	@rm -f $(addprefix $(DESTDIR)$(BINDIR)/,pymalloc-run pymalloc-heapmap pymalloc-watch)
+	@rm -rf $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(HEAPMAPDIR)
 	@echo "removed pymalloc from $(DESTDIR)$(PREFIX)"
 
 test: test-default test-small test-checked test-loom ## every test, on both geometries and with all assertions, and the model checks
@@ -105,7 +127,7 @@ check: lint ## formatting and lints, warnings denied
 # The feature c-abi brings the panic handler of a library without std, which a test program cannot have: the library alone.
 lint:
 	@$(CARGO) clippy --quiet --all-targets -- -D warnings
-	@$(CARGO) clippy --quiet --all-targets --features small-arenas -- -D warnings
+	@$(CARGO) clippy --quiet --all-targets --features small-arenas,watch -- -D warnings
 	@$(CARGO) clippy --quiet --release --lib --features c-abi -- -D warnings
 	@$(CARGO) clippy --quiet --release --lib --features c-abi,small-arenas -- -D warnings
 

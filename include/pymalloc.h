@@ -18,6 +18,11 @@
 #include <stdio.h>
 
 /**
+ * For pymalloc_heapmap(): leave the states of the single blocks out.
+ */
+#define PYMALLOC_HEAPMAP_WITHOUT_BLOCKS 1
+
+/**
  * What kind of memory an address lies in.
  */
 typedef enum pymalloc_kind {
@@ -110,6 +115,109 @@ typedef struct pymalloc_info {
      */
     uint32_t block_index;
 } pymalloc_info;
+
+/**
+ * Figures of the whole library, counted by pymalloc_stats_get(): bytes where the name says so, else numbers. Later versions of the
+ * library add fields at the end.
+ */
+typedef struct pymalloc_stats {
+    /**
+     * Bytes of the whole process that are resident; 0 where /proc is not there.
+     */
+    size_t resident;
+    /**
+     * Bytes of the blocks that the program has.
+     */
+    size_t bytes_in_use;
+    /**
+     * Bytes of the blocks that were freed and may be resident, freed mappings that are kept included.
+     */
+    size_t bytes_free;
+    /**
+     * Arenas mapped now.
+     */
+    size_t arenas_live;
+    /**
+     * The most that were mapped at one time.
+     */
+    size_t arenas_most;
+    /**
+     * Arenas mapped since the start.
+     */
+    size_t arenas_mapped;
+    /**
+     * Arenas unmapped since the start.
+     */
+    size_t arenas_unmapped;
+    /**
+     * Bytes of an arena.
+     */
+    size_t arenas_bytes;
+    /**
+     * Free slots of all arenas. An arena has 64 slots, of which one is its own.
+     */
+    size_t slots_free;
+    /**
+     * Free slots whose pages were given back since the start.
+     */
+    size_t slots_purged;
+    /**
+     * Bytes of the free slots that may be resident.
+     */
+    size_t slots_dirty_bytes;
+    /**
+     * Bytes of the blocks freed in pools since these were last looked at for free pages.
+     */
+    size_t pages_noted_bytes;
+    /**
+     * Bytes of the pages inside pools that were given back and are not in use again.
+     */
+    size_t pages_purged_bytes;
+    /**
+     * Bytes that may be kept beyond all else since they were given back too early before.
+     */
+    size_t learned_bytes;
+    /**
+     * Large blocks: those that take whole slots.
+     */
+    size_t large_count;
+    /**
+     * Bytes of these.
+     */
+    size_t large_bytes;
+    /**
+     * Blocks that are mappings of their own.
+     */
+    size_t mappings_count;
+    /**
+     * Bytes of these.
+     */
+    size_t mappings_bytes;
+    /**
+     * Bytes of the freed mappings that are kept.
+     */
+    size_t mappings_kept_bytes;
+    /**
+     * Heaps that threads have.
+     */
+    size_t heaps_live;
+    /**
+     * Heaps that wait for a thread.
+     */
+    size_t heaps_spare;
+    /**
+     * Blocks freed since the start by threads that did not own their pool.
+     */
+    size_t remote_frees;
+    /**
+     * Bytes that may be resident without a live block: free slots, what was freed in pools, and freed mappings.
+     */
+    size_t slack_bytes;
+    /**
+     * How many that may be.
+     */
+    size_t slack_allowed_bytes;
+} pymalloc_stats;
 
 #ifdef __cplusplus
 extern "C" {
@@ -233,6 +341,32 @@ void pymalloc_malloc_stats(void);
  */
 int pymalloc_malloc_info(int options,
                          FILE *stream);
+
+/**
+ * Counts the figures of the library into `*stats`. `size` is `sizeof(pymalloc_stats)`: as many bytes are filled as both it
+ * and the library's own structure have, so that a program may have been compiled with the header of another version; what is
+ * behind stays as it is. Returns 0, or -1 with errno EINVAL when `stats` is NULL or `size` is 0. What other threads allocate
+ * and free meanwhile is counted or not. Walks over all arenas; allocates nothing. Thread-safe. See pymalloc_stats_json() for
+ * the figures of each size class.
+ */
+int pymalloc_stats_get(struct pymalloc_stats *stats,
+                       size_t size);
+
+/**
+ * Writes the figures of the library and of each size class to the file descriptor `fd`: one JSON object on one line.
+ * Returns 0, or -1 with the errno of the write; a part may have been written then. Allocates nothing. Thread-safe.
+ */
+int pymalloc_stats_json(int fd);
+
+/**
+ * Writes a snapshot of the heap to the file descriptor `fd`: every arena, pool, block and mapping, as one JSON object on one
+ * line, a call of write(2) an arena. `flags` is 0 or PYMALLOC_HEAPMAP_WITHOUT_BLOCKS. Returns 0, or -1 with errno EINVAL for
+ * other flags, or with that of the write; a part may have been written then. Each arena is shown as it is at some moment
+ * during the call. `fd` may be a pipe that another thread of this process reads. At most 65,536 arenas are shown. Allocates
+ * nothing, and makes no page of a block resident. Thread-safe: one snapshot at a time is written, the others wait.
+ */
+int pymalloc_heapmap(int fd,
+                     int flags);
 
 /**
  * As mallinfo2(3), in bytes: `arena` is the arenas' address space, `usmblks` the most it ever was, `hblks` and `hblkhd` the

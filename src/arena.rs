@@ -21,10 +21,14 @@
 //! Everything but the map is guarded by `ARENAS`. The map is written under the lock and
 //! read without.
 
+#[cfg(feature = "watch")]
+pub mod outside;
+
 use crate::conf;
 use crate::geometry::{
     ARENA_MASK, ARENA_SHIFT, ARENA_SIZE, HEADER_SHIFT, HEADER_SIZE, SLOT_SHIFT, SLOT_SIZE, SLOTS,
 };
+use crate::layout::layout;
 use crate::learn::{self, Learned};
 use crate::os;
 use crate::registry::{Entry, Registry};
@@ -44,7 +48,7 @@ const USABLE_SLOTS: usize = SLOTS - 1;
 const MAP_PLACES: usize = 1 << 16;
 
 /// For each place the address of the live arena there, or 0.
-static MAP: [AtomicUsize; MAP_PLACES] = [const { AtomicUsize::new(0) }; MAP_PLACES];
+pub static MAP: [AtomicUsize; MAP_PLACES] = [const { AtomicUsize::new(0) }; MAP_PLACES];
 
 /// The place of the arena that starts at `base`.
 fn place_in_map(base: usize) -> &'static AtomicUsize {
@@ -237,7 +241,7 @@ pub fn allowance((share, of): (usize, usize), part: usize) -> usize {
     (conf::SLACK.get() / of * share).saturating_add(fraction)
 }
 
-struct Arenas {
+pub struct Arenas {
     /// `usable_arenas` by the number of free slots.
     by_count: Buckets,
     /// `usable_arenas` by the longest run of free slots.
@@ -267,7 +271,7 @@ struct Arenas {
 unsafe impl Send for Arenas {}
 
 #[cfg(not(loom))]
-static ARENAS: Lock<Arenas> = Lock::new(Arenas {
+pub static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     by_count: Buckets::new(|arena| &arena.by_count),
     by_run: Buckets::new(|arena| &arena.by_run),
     empty: 0,
@@ -288,12 +292,21 @@ static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     },
 });
 
+/// See `layout`.
+#[cfg(not(loom))]
+pub const LAYOUT: u64 = layout! {
+    Arena { free, starts, dirty, by_count, by_run }
+    Counts { mapped, unmapped, live, most, purged, dirty_bytes }
+    Arenas { free_slots, dirty_slots, overflow, counts }
+    Lock<Arenas> {}
+};
+
 /// Slots that are taken, of all arenas. Written under the lock.
-static TAKEN_SLOTS: AtomicUsize = AtomicUsize::new(0);
+pub static TAKEN_SLOTS: AtomicUsize = AtomicUsize::new(0);
 /// Those of them that large runs take. The floor above counts them.
-static LARGE_SLOTS: AtomicUsize = AtomicUsize::new(0);
+pub static LARGE_SLOTS: AtomicUsize = AtomicUsize::new(0);
 /// Bytes of purged pages in slots that are taken. The floors above count them.
-static PURGED_INSIDE: AtomicUsize = AtomicUsize::new(0);
+pub static PURGED_INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of the pools that may be resident. Large runs do not count: nobody knows how much of them the program has touched.
 pub fn resident_bytes() -> usize {
@@ -786,6 +799,18 @@ pub struct View {
 }
 
 impl View {
+    /// The lock is held.
+    #[cfg(not(loom))]
+    #[inline(never)]
+    fn of(arena: &Arena) -> View {
+        View {
+            base: arena.base(),
+            free_slots: arena.count(),
+            // Relaxed: the lock is held.
+            starts: arena.starts.load(Ordering::Relaxed),
+        }
+    }
+
     /// The headers of the allocated runs.
     pub fn runs(&self) -> impl Iterator<Item = *const u8> + '_ {
         (1..SLOTS)
@@ -796,19 +821,23 @@ impl View {
 
 /// Visits every arena while none can come, go or change its slots. `visit` must not allocate.
 #[cfg(not(loom))]
-pub fn each(mut visit: impl FnMut(&View)) -> Counts {
+#[inline(never)]
+pub fn each(visit: &mut dyn FnMut(&View)) -> Counts {
     let arenas = ARENAS.lock();
-    arenas.each(|arena| {
-        visit(&View {
-            base: arena.base(),
-            free_slots: arena.count(),
-            // Relaxed: the lock is held.
-            starts: arena.starts.load(Ordering::Relaxed),
-        })
-    });
+    arenas.each(|arena| visit(&View::of(arena)));
     Counts {
         dirty_bytes: arenas.dirty_slots << SLOT_SHIFT,
         ..arenas.counts
+    }
+}
+
+/// Looks at the arena that starts at `base` while it cannot go or change its slots. Nothing happens when there is none.
+/// `look` must not allocate.
+#[cfg(not(loom))]
+pub fn with(base: usize, look: impl FnOnce(&View)) {
+    let arenas = ARENAS.lock();
+    if let Some(arena) = arenas.find(base) {
+        look(&View::of(arena));
     }
 }
 

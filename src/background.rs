@@ -1,38 +1,125 @@
-//! The optional background purge: a thread that gives back what was learned when the program does nothing.
+//! The optional background thread: it gives back what was learned while the program does nothing, and writes statistics and
+//! snapshots of the heap when a signal asks for them, or at intervals.
 //!
-//! Off unless `conf::BACKGROUND_PURGE` says otherwise: the bound on resident memory needs no thread, but what was learned beyond it
-//! is minded on the slow paths only, which an idle process does not take. The thread sleeps, looks, and sleeps
-//! again. It takes no signal and allocates nothing.
+//! There is none unless `conf::BACKGROUND_PURGE`, `conf::STATS_SIGNAL` or `conf::HEAPMAP_EVERY` says so: the bound on resident memory
+//! needs no thread. It sleeps until there is something to do, takes no signal, and allocates nothing.
 
 use crate::conf;
 use crate::heap;
+use crate::heapmap;
 use crate::os;
-use crate::report::Line;
-use core::ffi::c_void;
+use crate::report;
+use crate::stats;
+use core::ffi::{c_int, c_void};
 use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Between two looks: a few times the shortest stretch after which something counts as unused.
-const PAUSE_MILLISECONDS: u64 = 100;
+/// Between two looks at what was learned: a few times the shortest stretch after which something counts as unused.
+const PURGE_MILLISECONDS: usize = 100;
 
-extern "C" fn run(_: *mut c_void) -> *mut c_void {
-    loop {
-        os::sleep(PAUSE_MILLISECONDS);
-        heap::mind_learned();
+/// The longest sleep, in milliseconds: a day. Then it looks, and sleeps again.
+const LONGEST: u64 = 24 * 3600 * 1000;
+
+/// Signals that have asked for statistics, since the start.
+static ASKED: AtomicU32 = AtomicU32::new(0);
+
+/// The signal's handler: leaves everything to the thread.
+extern "C" fn ask(_: c_int) {
+    // Relaxed: nothing else is handed over.
+    ASKED.fetch_add(1, Ordering::Relaxed);
+    os::wake(&ASKED);
+}
+
+/// Something that is done at intervals.
+struct Task {
+    /// Milliseconds; 0 for never.
+    interval: u64,
+    next: u64,
+}
+
+impl Task {
+    fn every(milliseconds: usize, now: u64) -> Self {
+        let interval = milliseconds as u64;
+        Task {
+            interval,
+            next: match interval {
+                0 => u64::MAX,
+                _ => now + interval,
+            },
+        }
+    }
+
+    /// Whether it is time. What was missed is not made up for.
+    fn is_due(&mut self, now: u64) -> bool {
+        let due = now >= self.next;
+        if due {
+            self.next = now + self.interval;
+        }
+        due
     }
 }
 
-/// Starts the thread in this process and in every child that is forked from it, if that is set. Where that fails, one line
-/// says so.
-pub fn start_if_set() {
-    if conf::BACKGROUND_PURGE.get() == 0 {
-        return;
+fn now() -> u64 {
+    os::coarse_clock() / 1_000_000
+}
+
+extern "C" fn run(asked: *mut c_void) -> *mut c_void {
+    let mut answered = asked as usize as u32;
+    let purge = conf::BACKGROUND_PURGE.get() * PURGE_MILLISECONDS;
+    let mut purge = Task::every(purge, now());
+    let mut snapshot = Task::every(conf::HEAPMAP_EVERY.get(), now());
+    loop {
+        let next = purge.next.min(snapshot.next);
+        os::wait(&ASKED, answered, next.saturating_sub(now()).min(LONGEST));
+        // Relaxed: as in `ask`.
+        let asked = ASKED.load(Ordering::Relaxed);
+        if asked != answered {
+            answered = asked;
+            stats::print();
+            heapmap::append(false);
+        }
+        if purge.is_due(now()) {
+            heap::mind_learned();
+        }
+        if snapshot.is_due(now()) {
+            heapmap::append(false);
+        }
     }
-    start();
-    // SAFETY: the handler is a function of this library, which is never unloaded.
-    unsafe { libc::pthread_atfork(None, None, Some(start)) };
+}
+
+/// Starts the thread in this process and in every child that is forked from it, if it has anything to do. One line says what
+/// fails.
+pub fn start_if_set() {
+    let mut needed = conf::BACKGROUND_PURGE.get() != 0;
+    let signal = conf::STATS_SIGNAL.get();
+    if signal != 0 {
+        match os::handle_signal(signal, ask) {
+            true => needed = true,
+            false => report::message(&mut report::line())
+                .text("stats_signal=")
+                .number(signal)
+                .text(" is no signal that can be caught")
+                .send(),
+        }
+    }
+    if conf::HEAPMAP_EVERY.get() != 0 {
+        match conf::heapmap_setting() {
+            [_, ..] => needed = true,
+            [] => report::message(&mut report::line())
+                .text("heapmap_every is set, but no heapmap=PATH to write to")
+                .send(),
+        }
+    }
+    if needed {
+        start();
+        // SAFETY: the handler is a function of this library, which is never unloaded.
+        unsafe { libc::pthread_atfork(None, None, Some(start)) };
+    }
 }
 
 extern "C" fn start() {
+    // Relaxed: as in `ask`. Read here, so that no signal from now on is missed.
+    let asked = ASKED.load(Ordering::Relaxed) as usize as *mut c_void;
     // SAFETY: plain C structures that the calls fill; the thread needs nothing of this frame.
     let failed = unsafe {
         let (mut all, mut before) = (core::mem::zeroed(), core::mem::zeroed());
@@ -40,7 +127,7 @@ extern "C" fn start() {
         // The thread inherits the mask.
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
         let mut thread = 0;
-        let error = libc::pthread_create(&mut thread, ptr::null(), run, ptr::null_mut());
+        let error = libc::pthread_create(&mut thread, ptr::null(), run, asked);
         if error == 0 {
             libc::pthread_detach(thread);
         }
@@ -48,8 +135,8 @@ extern "C" fn start() {
         error != 0
     };
     if failed {
-        Line::message()
-            .text("the thread for background_purge cannot be started")
-            .write();
+        report::message(&mut report::line())
+            .text("the background thread cannot be started")
+            .send();
     }
 }

@@ -5,7 +5,8 @@
 //! (set-uid) ignores the variable. Until the variable is read, and when there is none, the defaults hold.
 
 use crate::os;
-use crate::report::Line;
+use crate::report::{self, Text};
+use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,6 +24,15 @@ impl Setting {
             value: AtomicUsize::new(default),
             largest,
         }
+    }
+
+    /// Where in a setting its value is.
+    pub const VALUE: usize = core::mem::offset_of!(Setting, value);
+
+    /// The value itself, for who replaces it.
+    #[cfg(feature = "watch")]
+    pub fn place(&self) -> &AtomicUsize {
+        &self.value
     }
 
     /// The value in force.
@@ -57,7 +67,16 @@ pub static BACKGROUND_PURGE: Setting = Setting::new("background_purge", 0, 1);
 /// Whether the statistics are written to stderr when the program exits.
 pub static STATS_AT_EXIT: Setting = Setting::new("stats_at_exit", 0, 1);
 
-static SETTINGS: [&Setting; 7] = [
+/// The number of the signal that the statistics, and a snapshot of the heap, are written on; 0 for none.
+pub static STATS_SIGNAL: Setting = Setting::new("stats_signal", 0, SIGNALS);
+
+/// The largest number of a signal, SIGRTMAX. A signal that cannot be caught is found out when it is asked for.
+const SIGNALS: usize = 64;
+
+/// Milliseconds from one snapshot of the heap to the next; 0 for none. At most 24 days, so that sums of times cannot overflow.
+pub static HEAPMAP_EVERY: Setting = Setting::new("heapmap_every", 0, i32::MAX as usize);
+
+static SETTINGS: [&Setting; 9] = [
     &MAPPING_CACHE,
     &EMPTY_ARENAS,
     &SLACK,
@@ -65,7 +84,79 @@ static SETTINGS: [&Setting; 7] = [
     &LEARNING,
     &BACKGROUND_PURGE,
     &STATS_AT_EXIT,
+    &STATS_SIGNAL,
+    &HEAPMAP_EVERY,
 ];
+
+/// Room for the path of a file, with the zero byte at its end.
+pub const PATH: usize = libc::PATH_MAX as usize;
+/// The key of the one setting that is no number.
+const HEAPMAP: &[u8] = b"heapmap";
+
+/// The setting `heapmap`, as it was given; nothing if it was not.
+struct HeapmapPath {
+    bytes: UnsafeCell<[u8; PATH]>,
+    used: AtomicUsize,
+}
+
+// SAFETY: written before `main`, while there is one thread.
+unsafe impl Sync for HeapmapPath {}
+
+static HEAPMAP_PATH: HeapmapPath = HeapmapPath {
+    bytes: UnsafeCell::new([0; PATH]),
+    used: AtomicUsize::new(0),
+};
+
+impl HeapmapPath {
+    fn get(&self) -> &[u8] {
+        // Relaxed, here and below: as in `Setting::get`.
+        let used = self.used.load(Ordering::Relaxed);
+        // SAFETY: nobody writes it any more.
+        unsafe { &*self.bytes.get() }.get(..used).unwrap_or(&[])
+    }
+
+    fn set(&self, path: &[u8]) -> Result<(), &'static str> {
+        if path.is_empty() {
+            return Err("names no file");
+        }
+        // SAFETY: there is one thread, and `get` is called later.
+        let bytes = unsafe { &mut *self.bytes.get() };
+        match bytes.get_mut(..path.len()) {
+            Some(place) if path.len() < PATH => place.copy_from_slice(path),
+            _ => return Err("is too long a path"),
+        }
+        self.used.store(path.len(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The setting `heapmap` as it was given; empty if it was not.
+pub fn heapmap_setting() -> &'static [u8] {
+    HEAPMAP_PATH.get()
+}
+
+/// The file that snapshots of the heap are appended to, `%p` replaced by the process id, put together in `room`. `None` when
+/// there is no room for it.
+#[inline(never)]
+pub fn heapmap(room: &mut [u8; PATH]) -> Option<&CStr> {
+    // Only a path that ends in time ends with the one call.
+    let mut text = Text::new(room, |_, bytes| i32::from(bytes.last() != Some(&0)), 0);
+    let mut rest = HEAPMAP_PATH.get();
+    while let [first, behind @ ..] = rest {
+        rest = match rest {
+            [b'%', b'p', behind @ ..] => {
+                text.number(os::process_id() as usize);
+                behind
+            }
+            _ => {
+                text.bytes(&[*first]);
+                behind
+            }
+        };
+    }
+    // SAFETY: the text ends with a zero byte, and is in the room when the sink has seen it whole.
+    (text.bytes(b"\0").flush() == 0).then(|| unsafe { CStr::from_ptr(room.as_ptr().cast()) })
+}
 
 /// A decimal number with an optional suffix k, m or g for a power of 1,024.
 fn parse_number(text: &[u8]) -> Option<usize> {
@@ -96,6 +187,9 @@ fn apply(item: &[u8]) -> Result<(), &'static str> {
         return Err("is not of the form key=value");
     };
     let (key, value) = (&item[..equals], &item[equals + 1..]);
+    if key == HEAPMAP {
+        return HEAPMAP_PATH.set(value);
+    }
     let Some(setting) = SETTINGS.iter().find(|known| known.key.as_bytes() == key) else {
         return Err("is not a setting");
     };
@@ -118,14 +212,14 @@ pub fn parse(text: &[u8]) {
             continue;
         }
         if let Err(reason) = apply(item) {
-            Line::message()
+            report::message(&mut report::line())
                 .text("PYMALLOC_CONF: \"")
                 // A pasted novel must not push the reason off the line.
-                .bytes(&item[..item.len().min(64)])
+                .bytes(item.get(..64).unwrap_or(item))
                 .text("\" ")
                 .text(reason)
                 .text("; the default is used")
-                .write();
+                .send();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Misuse by the program: one line that names the call, the pointer and what is wrong, then SIGABRT.
 
 use crate::os;
-use crate::report::Line;
+use crate::report;
 
 /// The call that was given a bad pointer. A number where it is the parameter of a function whose fast path has no register to
 /// spare for it.
@@ -80,12 +80,12 @@ impl Fault {
 #[cold]
 #[inline(never)]
 pub fn end(call: Call, pointer: *const u8, fault: Fault) -> ! {
-    Line::message()
+    report::message(&mut report::line())
         .text(call.name())
         .text("(")
         .address(pointer as usize)
         .text("): ")
         .text(fault.text())
-        .write();
+        .send();
     os::abort()
 }

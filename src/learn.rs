@@ -38,7 +38,7 @@ fn horizon(bytes: usize) -> u64 {
 }
 
 /// Bytes kept of all kinds, so that a process that has learned nothing need not ask each.
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+pub static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of all kinds that are kept beyond what may stay anyway.
 pub fn kept_bytes() -> usize {

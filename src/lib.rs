@@ -4,8 +4,11 @@
 //!
 //! ```text
 //!   process       start and end of the process: settings, fork handlers, statistics at exit
-//!   background    the optional thread that gives back what was learned
+//!   background    the optional thread: gives back what was learned, writes statistics on a signal
 //!   abi           the exported C and C++ names: argument checks, errno, nothing else
+//!   heapmap       snapshots: every arena, pool and block
+//!   outside       the heap of another process, by the code below (only in pymalloc-watch)
+//!   signpost      where the statics are, for who looks from outside
 //!   inspect stats what any address is; figures of the whole library
 //!   alloc         allocate, free, resize, aligned, usable size: which layer serves it
 //!   thread        a thread's heap: birth, exit, fork, TLS
@@ -16,7 +19,7 @@
 //!   mapping       blocks that are mappings of their own
 //!   learn         what was given back too early and is kept the next time
 //!   registry fault report conf       a table of addresses; messages; settings
-//!   size_class geometry sync os cpu  the ground: pure tables, sizes, the lock, system calls, single instructions
+//!   size_class geometry layout sync os cpu   the ground: pure tables, sizes, the lock, system calls, single instructions
 //! ```
 //!
 //! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` asks the heap's slot map
@@ -24,7 +27,7 @@
 //!
 //! Nothing here allocates, uses `std`, or panics on a path that a program can reach.
 
-#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(not(any(test, loom, feature = "watch")), no_std)]
 #![cfg_attr(
     any(loom, not(feature = "c-abi")),
     allow(
@@ -33,8 +36,11 @@
     )
 )]
 #![cfg_attr(
-    loom,
-    allow(unused_imports, reason = "the model covers the protocols only")
+    any(loom, feature = "watch"),
+    allow(
+        unused_imports,
+        reason = "the model covers the protocols only, and who looks from outside is no process of its own"
+    )
 )]
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -42,12 +48,16 @@ compile_error!("pymalloc needs 64-bit addresses");
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("pymalloc needs Linux and the GNU C library");
 
+#[cfg(all(feature = "c-abi", feature = "watch"))]
+compile_error!("`watch` is for the program that looks, `c-abi` for the one that is looked at");
+
 mod arena;
 mod conf;
 mod cpu;
 mod fault;
 mod geometry;
 mod heap;
+mod layout;
 mod learn;
 mod os;
 mod pool;
@@ -60,18 +70,26 @@ mod sync;
 mod abi;
 #[cfg(not(loom))]
 mod alloc;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), not(feature = "watch")))]
 mod background;
 #[cfg(not(loom))]
 mod global;
+#[cfg(not(loom))]
+mod heapmap;
 #[cfg(not(loom))]
 mod inspect;
 #[cfg(not(loom))]
 mod large;
 #[cfg(not(loom))]
 mod mapping;
-#[cfg(not(loom))]
+#[cfg(feature = "watch")]
+#[doc(hidden)]
+pub mod outside;
+// Not for who looks from outside: settings, threads and what is written at exit are the process's own.
+#[cfg(all(not(loom), not(feature = "watch")))]
 mod process;
+#[cfg(not(loom))]
+mod signpost;
 #[cfg(not(loom))]
 mod stats;
 #[cfg(not(loom))]

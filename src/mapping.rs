@@ -9,6 +9,7 @@
 //! kept as *stuck* mappings for later blocks.
 
 use crate::conf;
+use crate::layout::layout;
 use crate::learn::{self, Learned};
 use crate::os;
 use crate::registry::{Entry, Registry};
@@ -27,7 +28,7 @@ const NONE: Entry = Entry {
     size: 0,
 };
 
-struct Mappings {
+pub struct Mappings {
     live: Registry,
     live_bytes: usize,
     live_count: usize,
@@ -41,7 +42,7 @@ struct Mappings {
     learned: Learned,
 }
 
-static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
+pub static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
     live: Registry::empty(),
     live_bytes: 0,
     live_count: 0,
@@ -51,6 +52,12 @@ static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
     stuck: Registry::empty(),
     learned: Learned::nothing(),
 });
+
+/// See `layout`.
+pub const LAYOUT: u64 = layout! {
+    Mappings { live_bytes, live_count, cached_bytes }
+    Lock<Mappings> {}
+};
 
 /// A block that was allocated.
 pub struct Mapped {
@@ -348,6 +355,13 @@ pub fn counts() -> Counts {
         live_bytes: mappings.live_bytes,
         cached_bytes: mappings.cached_bytes,
     }
+}
+
+/// Copies the blocks to `entries`, in no order, but for the first `skipped`. Returns how many.
+pub fn list(skipped: usize, entries: &mut [Entry]) -> usize {
+    let mappings = MAPPINGS.lock();
+    let live = mappings.live.entries().skip(skipped);
+    live.zip(entries).map(|(from, to)| *to = from).count()
 }
 
 /// Holds the mappings still across `fork`.

@@ -1,34 +1,38 @@
-//! System calls: the only place that maps, unmaps and purges memory or writes to a file descriptor.
+//! System calls: the only place that maps, unmaps and purges memory, and that opens, reads and writes files.
 //!
 //! Every wrapper leaves `errno` as it found it: only the exported functions may set it, and only
 //! when they fail. No wrapper allocates.
 
-use core::ffi::c_void;
+use core::ffi::{CStr, c_int, c_long};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// 4 KiB pages are the smallest that exist on the systems this builds for.
 pub const SMALLEST_PAGE: usize = 4096;
 
+static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+
 /// The system's page size in bytes: 4, 16 or 64 KiB. Read once.
 #[inline]
 pub fn page_size() -> usize {
-    static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
     // Relaxed: every thread would store the same number, and nothing else hangs on it.
     match PAGE_SIZE.load(Ordering::Relaxed) {
-        0 => {
-            // SAFETY: `getauxval` only reads the vector the kernel passed at start.
-            let size = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
-            let size = if size.is_power_of_two() {
-                size
-            } else {
-                SMALLEST_PAGE
-            };
-            PAGE_SIZE.store(size, Ordering::Relaxed);
-            size
-        }
+        0 => read_page_size(),
         size => size,
     }
+}
+
+#[cold]
+#[inline(never)]
+fn read_page_size() -> usize {
+    // SAFETY: `getauxval` only reads the vector the kernel passed at start.
+    let size = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+    let size = match size.is_power_of_two() {
+        true => size,
+        false => SMALLEST_PAGE,
+    };
+    PAGE_SIZE.store(size, Ordering::Relaxed);
+    size
 }
 
 /// `size` rounded up to whole pages; `None` when that overflows.
@@ -64,34 +68,43 @@ fn keeping_errno<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Nanoseconds since some start, to a few milliseconds: the cheapest clock there is. 0 where it fails.
-pub fn coarse_clock() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+/// Nanoseconds that a clock shows. 0 where it fails.
+#[inline(never)]
+fn clock(id: libc::clockid_t) -> u64 {
+    let mut time = timespec(0);
     // SAFETY: writes the structure.
-    keeping_errno(|| unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) });
+    keeping_errno(|| unsafe { libc::clock_gettime(id, &mut time) });
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Nanoseconds since some start, to a few milliseconds: the cheapest clock there is.
+pub fn coarse_clock() -> u64 {
+    clock(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+fn timespec(milliseconds: u64) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (milliseconds / 1000) as i64,
+        tv_nsec: (milliseconds % 1000 * 1_000_000) as i64,
+    }
 }
 
 /// Sleeps for so long, or somewhat less.
 pub fn sleep(milliseconds: u64) {
-    let time = libc::timespec {
-        tv_sec: (milliseconds / 1000) as i64,
-        tv_nsec: (milliseconds % 1000 * 1_000_000) as i64,
-    };
+    let time = timespec(milliseconds);
     // SAFETY: reads the structure.
-    keeping_errno(|| unsafe { libc::nanosleep(&time, ptr::null_mut()) });
+    let _ = unsafe { system_call(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0]) };
 }
 
 /// Gives the processor to another thread that can run.
+#[inline(never)]
 pub fn give_way() {
     // SAFETY: no arguments, no memory.
     keeping_errno(|| unsafe { libc::sched_yield() });
 }
 
 /// Maps `size` bytes of zeroed memory, near `hint` if that is free (null: anywhere). `None` when the system refuses.
+#[inline(never)]
 pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
     // SAFETY: a new private mapping without MAP_FIXED replaces nothing that exists.
     let address = keeping_errno(|| unsafe {
@@ -141,6 +154,7 @@ pub fn map_aligned(hint: *mut u8, size: usize, align: usize) -> Option<NonNull<u
 /// # Safety
 /// The range must be mapped by this file and in nobody's use.
 #[must_use = "a refusal leaves the memory mapped"]
+#[inline(never)]
 pub unsafe fn try_unmap(address: *mut u8, size: usize) -> bool {
     // SAFETY: the caller owns the range.
     keeping_errno(|| unsafe { libc::munmap(address.cast(), size) == 0 })
@@ -160,6 +174,7 @@ unsafe fn unmap(address: *mut u8, size: usize) {
 ///
 /// # Safety
 /// The range must be whole pages mapped by this file, and in nobody's use.
+#[inline(never)]
 pub unsafe fn purge(address: *mut u8, size: usize) -> bool {
     debug_assert!(address as usize & (page_size() - 1) == 0 && size & (page_size() - 1) == 0);
     // SAFETY: the caller owns the range.
@@ -188,20 +203,197 @@ pub unsafe fn remap(address: *mut u8, old_size: usize, new_size: usize) -> Optio
     NonNull::new(moved.cast())
 }
 
-/// Writes all of `bytes` to a file descriptor, as far as it takes them.
-pub fn write_all(descriptor: i32, mut bytes: &[u8]) {
-    keeping_errno(|| {
-        while !bytes.is_empty() {
-            // SAFETY: the slice is readable for its length.
-            let written =
-                unsafe { libc::write(descriptor, bytes.as_ptr().cast::<c_void>(), bytes.len()) };
-            if written > 0 {
-                bytes = &bytes[(written as usize).min(bytes.len())..];
-            // SAFETY: the location belongs to this thread.
-            } else if written == 0 || unsafe { *errno_location() } != libc::EINTR {
-                return;
+/// Makes a system call by its number, with fewer than five arguments, and returns what it does, or its errno. For what is
+/// rare: each function of the C library costs every process a search for its name when it starts. And those that wait are
+/// cancellation points, at which a thread could end while it has what others wait for.
+///
+/// # Safety
+/// As the call.
+#[inline(never)]
+unsafe fn system_call(number: c_long, arguments: [usize; 4]) -> Result<usize, i32> {
+    let [first, second, third, fourth] = arguments;
+    // SAFETY: passed on from the caller.
+    keeping_errno(
+        || match unsafe { libc::syscall(number, first, second, third, fourth) } {
+            // SAFETY: the location is valid and belongs to this thread.
+            -1 => Err(unsafe { *errno_location() }),
+            result => Ok(result as usize),
+        },
+    )
+}
+
+/// Writes all of `bytes` to a file descriptor, as far as it takes them. Returns 0, or the errno of the failure.
+#[inline(never)]
+pub fn write_all(descriptor: i32, mut bytes: &[u8]) -> i32 {
+    while !bytes.is_empty() {
+        let arguments = [descriptor as usize, bytes.as_ptr() as usize, bytes.len(), 0];
+        // SAFETY: the slice is readable for its length.
+        match unsafe { system_call(libc::SYS_write, arguments) } {
+            Ok(0) => return libc::EIO,
+            Ok(written) => bytes = bytes.get(written..).unwrap_or(&[]),
+            Err(libc::EINTR) => {}
+            Err(error) => return error,
+        }
+    }
+    0
+}
+
+/// An open file.
+struct File(usize);
+
+impl File {
+    /// Opens a file, or makes it for its owner alone. Returns the errno of a failure.
+    fn open(path: &CStr, flags: i32) -> Result<File, i32> {
+        let arguments = [
+            libc::AT_FDCWD as usize,
+            path.as_ptr() as usize,
+            (flags | libc::O_CLOEXEC) as usize,
+            0o600,
+        ];
+        // SAFETY: the path is a C string.
+        unsafe { system_call(libc::SYS_openat, arguments) }.map(File)
+    }
+
+    /// Makes a call whose first argument is the file, and the others are numbers.
+    fn call(&self, number: c_long, second: usize, third: usize) -> Result<usize, i32> {
+        // SAFETY: the callers name calls that touch no memory.
+        unsafe { system_call(number, [self.0, second, third, 0]) }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = self.call(libc::SYS_close, 0, 0);
+    }
+}
+
+/// A file that is appended to, for one process at a time.
+pub struct AppendedFile {
+    file: File,
+    /// Bytes that it had when it was opened; `None` when others may have added some since.
+    size: Option<usize>,
+}
+
+/// Milliseconds that a process waits for another to be done with a file: that one may have been stopped in the middle.
+const PATIENCE: u32 = 5000;
+
+impl AppendedFile {
+    /// Opens the file, or makes it for its owner alone, and waits, though not for ever, until no other process has it open like
+    /// this. A path that ends in a symbolic link is refused, and so is a pipe that nobody reads. Returns the errno of a failure.
+    pub fn open(path: &CStr) -> Result<Self, i32> {
+        const HOW: i32 = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
+        let file = File::open(path, HOW | libc::O_NOCTTY | libc::O_NONBLOCK)?;
+        // Only `open` was not to wait.
+        let flags = (libc::F_SETFL as usize, libc::O_APPEND as usize);
+        let _ = file.call(libc::SYS_fcntl, flags.0, flags.1);
+        let mut size = None;
+        for _ in 0..PATIENCE {
+            match file.call(libc::SYS_flock, (libc::LOCK_EX | libc::LOCK_NB) as usize, 0) {
+                Err(libc::EWOULDBLOCK) => sleep(1),
+                Err(_) => break,
+                Ok(_) => {
+                    size = file.call(libc::SYS_lseek, 0, libc::SEEK_END as usize).ok();
+                    break;
+                }
             }
         }
+        Ok(AppendedFile { file, size })
+    }
+
+    pub fn descriptor(&self) -> i32 {
+        self.file.0 as i32
+    }
+
+    /// Ends it; after a failure as it was when it was opened.
+    pub fn close(self, failed: bool) {
+        if let (true, Some(size)) = (failed, self.size) {
+            let _ = self.file.call(libc::SYS_ftruncate, size, 0);
+        }
+        // A child that was forked meanwhile has the file open too, and with it the lock.
+        let _ = self.file.call(libc::SYS_flock, libc::LOCK_UN as usize, 0);
+    }
+}
+
+/// Reads the start of a file into `buffer`. Returns what there is of it: nothing when it cannot be read.
+#[inline(never)]
+pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
+    let mut used = 0;
+    if let Ok(file) = File::open(path, libc::O_RDONLY) {
+        while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
+            let arguments = [file.0, rest.as_mut_ptr() as usize, rest.len(), 0];
+            // SAFETY: the rest of the buffer is writable for its length.
+            match unsafe { system_call(libc::SYS_read, arguments) } {
+                Ok(0) | Err(_) => break,
+                Ok(read) => used += read,
+            }
+        }
+    }
+    buffer.get(..used).unwrap_or(&[])
+}
+
+/// Bytes of the whole process that are resident. 0 where the system does not tell.
+pub fn resident_bytes() -> usize {
+    let mut buffer = [0; 64];
+    let (mut field, mut pages) = (0, 0);
+    for byte in read_start(c"/proc/self/statm", &mut buffer) {
+        match byte {
+            b'0'..=b'9' if field == 1 => pages = pages * 10 + (byte - b'0') as usize,
+            b' ' => field += 1,
+            _ => {}
+        }
+    }
+    pages * page_size()
+}
+
+/// Tells of each page of a range whether it is resident: bit 0 of a byte. False, and nothing is told, if not all of it is mapped.
+pub fn resident_pages(address: usize, told: &mut [u8]) -> bool {
+    let size = told.len() * page_size();
+    let arguments = [address, size, told.as_mut_ptr() as usize, 0];
+    // SAFETY: reads the page tables, and writes a byte a page.
+    unsafe { system_call(libc::SYS_mincore, arguments) }.is_ok()
+}
+
+/// The number of the process.
+pub fn process_id() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { system_call(libc::SYS_getpid, [0; 4]) }.unwrap_or(0) as u32
+}
+
+/// Milliseconds since 1970.
+pub fn time_of_day() -> u64 {
+    clock(libc::CLOCK_REALTIME) / 1_000_000
+}
+
+/// Waits while `word` is `value`, for so many milliseconds at most, until `wake` is called for it. It may return early.
+pub fn wait(word: &AtomicU32, value: u32, milliseconds: u64) {
+    let time = timespec(milliseconds);
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let arguments = [
+        word.as_ptr() as usize,
+        operation,
+        value as usize,
+        &raw const time as usize,
+    ];
+    // SAFETY: the word outlives the call, and the time is read.
+    let _ = unsafe { system_call(libc::SYS_futex, arguments) };
+}
+
+/// Wakes a thread that waits for `word`. Safe in a signal handler.
+pub fn wake(word: &AtomicU32) {
+    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the word is only an address here.
+    let _ = unsafe { system_call(libc::SYS_futex, [word.as_ptr() as usize, operation, 1, 0]) };
+}
+
+/// Lets a signal call `handler`, on the alternate stack of the thread that gets it, if there is one; system calls that it
+/// interrupts go on. False when there is no such signal, or it cannot be caught.
+pub fn handle_signal(signal: usize, handler: extern "C" fn(c_int)) -> bool {
+    // SAFETY: a zeroed action is one with an empty mask; the handler is never unloaded and does what a handler may.
+    keeping_errno(|| unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+        libc::sigaction(signal as c_int, &action, ptr::null_mut()) == 0
     })
 }
 

@@ -1,11 +1,11 @@
-//! What happens once in a process: initialisation before `main`, statistics at its end.
+//! What happens once in a process: initialisation before `main`, statistics and a snapshot of the heap at its end.
 //!
 //! The library allocates from the first call on, which can come before this initialisation (the dynamic linker
 //! allocates); until then the default settings hold.
 
 use crate::background;
 use crate::conf;
-use crate::report::Line;
+use crate::heapmap;
 use crate::stats;
 use crate::thread;
 use core::ffi::{c_char, c_int};
@@ -27,8 +27,9 @@ extern "C" fn start(
 /// Run by the C library at exit, after what the program itself registered.
 extern "C" fn end() {
     if conf::STATS_AT_EXIT.get() != 0 {
-        stats::collect(thread::own()).write(Line::write);
+        stats::print();
     }
+    heapmap::append(true);
 }
 
 #[used]
@@ -42,15 +43,13 @@ static END: extern "C" fn() = end;
 #[cfg(all(feature = "c-abi", not(test)))]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
-    let line = Line::message().text("internal error");
-    match info.location() {
-        Some(place) => line
-            .text(" at ")
-            .text(place.file())
-            .text(":")
-            .number(place.line() as usize),
-        None => line,
+    let mut buffer = crate::report::line();
+    let mut text = crate::report::message(&mut buffer);
+    text.text("internal error");
+    if let Some(place) = info.location() {
+        text.text(" at ").text(place.file()).text(":");
+        text.number(place.line() as usize);
     }
-    .write();
+    text.send();
     crate::os::abort()
 }

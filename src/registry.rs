@@ -6,6 +6,7 @@
 //!
 //! Invariant: every entry lies on the unbroken run of occupied places that starts at its home place.
 
+use crate::layout::layout;
 use crate::os;
 use core::ptr::{self, NonNull};
 
@@ -16,6 +17,12 @@ pub struct Entry {
     pub address: usize,
     /// Bytes mapped.
     pub size: usize,
+}
+
+#[cfg(feature = "watch")]
+impl Entry {
+    /// Where in an entry the address is.
+    pub const ADDRESS: usize = core::mem::offset_of!(Entry, address);
 }
 
 const VACANT: Entry = Entry {
@@ -29,6 +36,12 @@ pub struct Registry {
     used: usize,
 }
 
+/// See `layout`.
+pub const LAYOUT: u64 = layout! {
+    Entry { address, size }
+    Registry { places, capacity }
+};
+
 // SAFETY: the table is reached through the registry alone, which its owner guards with a lock.
 unsafe impl Send for Registry {}
 
@@ -38,6 +51,23 @@ impl Registry {
             places: ptr::null_mut(),
             capacity: 0,
             used: 0,
+        }
+    }
+
+    /// Where the table is and how many entries it has, for a registry of another process.
+    #[cfg(feature = "watch")]
+    pub fn table_elsewhere(&self) -> (usize, usize) {
+        (self.places as usize, self.capacity)
+    }
+
+    /// Gives the table back.
+    #[cfg(feature = "watch")]
+    pub fn unmap(&mut self) {
+        let old = core::mem::replace(self, Self::empty());
+        if let Some(table) = NonNull::new(old.places) {
+            // SAFETY: the table is no longer reachable. A refusal costs addresses.
+            let _ =
+                unsafe { os::try_unmap(table.as_ptr().cast(), old.capacity * size_of::<Entry>()) };
         }
     }
 

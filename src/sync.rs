@@ -33,6 +33,7 @@ mod spinning {
     const PAUSES: u32 = 8;
 
     impl RelaxStrategy for GiveWay {
+        #[inline(never)]
         fn relax() {
             for _ in 0..PAUSES {
                 core::hint::spin_loop();
@@ -51,6 +52,16 @@ mod spinning {
 
         #[inline]
         pub fn lock(&self) -> SpinMutexGuard<'_, T> {
+            match self.0.try_lock() {
+                Some(guard) => guard,
+                None => self.wait_and_lock(),
+            }
+        }
+
+        /// Out of line: the wait would be at each of the many places that lock.
+        #[cold]
+        #[inline(never)]
+        fn wait_and_lock(&self) -> SpinMutexGuard<'_, T> {
             self.0.lock()
         }
 

@@ -222,6 +222,18 @@ programs! {
     promise_of_one_thread: "promise.c", ["1", "1"], 120, [linked: Linked, preloaded: Preloaded];
     promise_of_two_threads: "promise.c", ["2", "2"], 120, [linked: Linked, with_static_library: Static];
     promise_of_four_threads: "promise.c", ["4", "3"], 120, [linked: Linked, preloaded: Preloaded];
+    statistics_are_exact: "statistics.c", ["figures"], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    statistics_of_other_versions: "statistics.c", ["structure"], 60, [linked: Linked];
+    statistics_that_cannot_be_written: "statistics.c", ["errors"], 60, [linked: Linked];
+    snapshot_of_known_blocks: "heapmap.c", ["blocks"], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    snapshot_of_numbers_alone: "heapmap.c", ["counts"], 60, [linked: Linked];
+    snapshot_of_other_threads: "heapmap.c", ["others"], 60, [linked: Linked, preloaded: Preloaded];
+    snapshot_of_purged_pages: "heapmap.c", ["purged"], 60, [linked: Linked, preloaded: Preloaded];
+    snapshots_while_threads_work: "heapmap.c", ["busy"], 120, [linked: Linked, preloaded: Preloaded];
+    snapshot_without_memory: "heapmap.c", ["memory"], 60, [linked: Linked, preloaded: Preloaded];
+    snapshots_in_children: "heapmap.c", ["fork"], 120, [linked: Linked, preloaded: Preloaded];
+    snapshot_read_in_the_same_process: "heapmap.c", ["pipe"], 120, [linked: Linked, preloaded: Preloaded];
+    snapshots_that_cannot_be_written: "heapmap.c", ["errors"], 60, [linked: Linked];
     realloc_growth: "realloc_growth.c", [], 60, [linked: Linked, preloaded: Preloaded];
     arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
     cpp_features: "cpp_features.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
@@ -587,6 +599,13 @@ mod settings {
         ("empty_arenas=yes", "empty_arenas"),
         ("stats_at_exit=maybe", "stats_at_exit"),
         ("stats_at_exit=", "stats_at_exit"),
+        ("stats_signal=65", "stats_signal"),
+        ("stats_signal=9", "stats_signal"),
+        ("stats_signal=32", "stats_signal"),
+        ("stats_signal=USR2", "stats_signal"),
+        ("heapmap=", "heapmap"),
+        ("heapmap", "heapmap"),
+        ("heapmap_every=100", "heapmap_every"),
         ("empty_arenas=0,nonsense=2,mapping_cache=1m", "nonsense"),
         ("empty_arenas=0,mapping_cache=1q", "mapping_cache"),
     ];
@@ -612,6 +631,11 @@ mod settings {
             &format!("mapping_cache={}", "9".repeat(60_000)),
             "mapping_cache",
         );
+        expect_one_warning(
+            Way::Preloaded,
+            &format!("heapmap=/{}", "9".repeat(4096)),
+            "too long",
+        );
     }
 
     #[test]
@@ -626,6 +650,8 @@ mod settings {
             "empty_arenas=0",
             "empty_arenas=1",
             "stats_at_exit=0",
+            "stats_signal=0",
+            "stats_signal=64",
             "mapping_cache=1m,empty_arenas=0,stats_at_exit=0",
         ] {
             for way in [Way::Linked, Way::Preloaded] {
@@ -733,5 +759,158 @@ mod settings {
             "without set-user-id the settings count: {}",
             outcome.describe()
         );
+    }
+}
+
+/// Snapshots of the heap that settings ask for.
+mod snapshots {
+    use super::*;
+
+    const SOURCE: &str = "heapmap.c";
+    const SIGNAL: &str = "12";
+
+    /// A file that does not exist yet.
+    fn new_file(name: &str) -> PathBuf {
+        let path = output_directory().join(name);
+        // Of an earlier run.
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    fn text_of(path: &Path) -> &str {
+        path.to_str().expect("the path is UTF-8")
+    }
+
+    fn run_with(settings: &str, arguments: &[&str]) -> Outcome {
+        let outcome = run(
+            command(SOURCE, Way::Linked, arguments).env("PYMALLOC_CONF", settings),
+            Duration::from_secs(60),
+        );
+        outcome.expect_success(&format!("{arguments:?} with PYMALLOC_CONF={settings}"));
+        outcome
+    }
+
+    /// How many snapshots a file has; all of them are whole.
+    fn count(path: &Path) -> usize {
+        let outcome = expect_success(SOURCE, Way::Linked, &["read", text_of(path)], 60);
+        let number = outcome.stdout.split(' ').next();
+        number
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or_else(|| panic!("{}", outcome.describe()))
+    }
+
+    #[test]
+    fn at_exit() {
+        let path = new_file("exit.jsonl");
+        for runs in 1..=2 {
+            let outcome = run_with(&format!("heapmap={}", path.display()), &["work"]);
+            assert_eq!(outcome.stderr, "");
+            assert_eq!(count(&path), runs);
+        }
+        let mode = fs::metadata(&path)
+            .expect("the file is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn on_a_signal_and_in_a_child() {
+        let path = new_file("signal.jsonl");
+        let settings = format!("stats_signal={SIGNAL},heapmap={}", path.display());
+        let outcome = run_with(&settings, &["signals", SIGNAL, text_of(&path)]);
+        let tables = outcome.stderr.matches("pymalloc: statistics\n").count();
+        assert_eq!(tables, 4, "{}", outcome.describe());
+        // The child ends without exit handlers.
+        assert_eq!(count(&path), 5);
+    }
+
+    #[test]
+    fn at_intervals() {
+        let path = new_file("every.jsonl");
+        let settings = format!("heapmap_every=5,heapmap={}", path.display());
+        run_with(&settings, &["wait", text_of(&path), "20"]);
+        assert!(count(&path) > 20);
+    }
+
+    #[test]
+    fn of_processes_by_number() {
+        let pattern = new_file("process-%p-%p-%.jsonl");
+        let settings = format!("heapmap={}", pattern.display());
+        let mut child = command(SOURCE, Way::Linked, &["work"])
+            .env("PYMALLOC_CONF", settings)
+            .spawn()
+            .expect("the program can be run");
+        let id = child.id();
+        assert!(child.wait().expect("a child can be waited for").success());
+        let path = output_directory().join(format!("process-{id}-{id}-%.jsonl"));
+        assert_eq!(count(&path), 1);
+        fs::remove_file(path).expect("the file can be removed");
+    }
+
+    /// Many processes append to one file at the same time.
+    #[test]
+    fn of_processes_in_one_file() {
+        const PROCESSES: usize = 8;
+        let path = new_file("together.jsonl");
+        let settings = format!("heapmap_every=3,heapmap={}", path.display());
+        let children: Vec<_> = (0..PROCESSES)
+            .map(|_| {
+                command(SOURCE, Way::Linked, &["work"])
+                    .env("PYMALLOC_CONF", &settings)
+                    .spawn()
+                    .expect("the program can be run")
+            })
+            .collect();
+        for mut child in children {
+            assert!(child.wait().expect("a child can be waited for").success());
+        }
+        assert!(count(&path) >= PROCESSES);
+    }
+
+    fn expect_one_line(path: &Path, settings: &str, arguments: &[&str], reason: &str) {
+        let settings = format!("{settings}heapmap={}", path.display());
+        let outcome = run_with(&settings, arguments);
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert!(
+            matches!(lines[..], [line] if line.starts_with("pymalloc: heapmap: ") && line.contains(reason)),
+            "PYMALLOC_CONF={settings}: {}",
+            outcome.describe()
+        );
+    }
+
+    #[test]
+    fn that_cannot_be_written_get_one_line() {
+        let link = new_file("link.jsonl");
+        symlink("target.jsonl", &link).expect("a link can be made");
+        let pipe = new_file("pipe.jsonl");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo can be run").success());
+        for (path, reason) in [
+            (Path::new("/nonexistent/heap.jsonl"), "no such folder"),
+            (output_directory(), "a folder"),
+            (&link, "a symbolic link"),
+            (&pipe, "a pipe that nobody reads"),
+            (Path::new("/dev/full"), "no space left"),
+        ] {
+            expect_one_line(path, "", &["work"], reason);
+        }
+        // Said once, however often it fails.
+        expect_one_line(
+            Path::new("/dev/full"),
+            "heapmap_every=1,",
+            &["work"],
+            "no space left",
+        );
+    }
+
+    /// What is there already is not harmed.
+    #[test]
+    fn that_do_not_fit_leave_the_file_as_it_was() {
+        let path = new_file("limited.jsonl");
+        run_with(&format!("heapmap={}", path.display()), &["work"]);
+        let before = fs::read(&path).expect("the file is there");
+        expect_one_line(&path, "", &["limit", text_of(&path)], "");
+        assert!(before == fs::read(&path).expect("the file is there"));
     }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 /// The C interface, and the types that it names.
-const SOURCES: [&str; 2] = ["src/abi/own.rs", "src/inspect.rs"];
+const SOURCES: [&str; 3] = ["src/abi/own.rs", "src/inspect.rs", "src/stats/figures.rs"];
 
 /// The header as it must be.
 fn generated() -> String {
@@ -117,6 +117,9 @@ fn header_declares_the_interface_and_nothing_else() {
         "pymalloc_version",
         "pymalloc_trim",
         "pymalloc_inspect",
+        "pymalloc_stats_get",
+        "pymalloc_stats_json",
+        "pymalloc_heapmap",
     ]);
     assert_eq!(sorted(functions(&header)), wanted_functions);
     assert_eq!(names_after(&header, "typedef"), ["enum", "struct"]);
@@ -126,7 +129,15 @@ fn header_declares_the_interface_and_nothing_else() {
     );
     assert_eq!(
         names_after(&header, "struct"),
-        ["mallinfo2", "pymalloc_info"]
+        ["mallinfo2", "pymalloc_info", "pymalloc_stats"]
+    );
+    let defined = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("#define "))
+        .filter_map(|rest| rest.split_whitespace().next());
+    assert_eq!(
+        sorted(defined),
+        ["PYMALLOC_H", "PYMALLOC_HEAPMAP_WITHOUT_BLOCKS"]
     );
     let constants = sorted(
         words(&code(&header))

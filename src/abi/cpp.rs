@@ -8,7 +8,7 @@
 use crate::alloc;
 use crate::fault::Call;
 use crate::os;
-use crate::report::Line;
+use crate::report;
 use core::ffi::{CStr, c_void};
 use core::mem;
 
@@ -18,9 +18,9 @@ fn next_definition(name: &CStr) -> *mut c_void {
     // SAFETY: the name is a C string.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     if next.is_null() {
-        Line::message()
+        report::message(&mut report::line())
             .text("operator new: out of memory, and no C++ library to say so")
-            .write();
+            .send();
         os::abort()
     }
     next

@@ -2,11 +2,12 @@
 
 use crate::alloc;
 use crate::fault::Call;
+use crate::geometry::{ARENA_SIZE, SLOT_SIZE};
+use crate::heapmap;
 use crate::inspect::{self, Info, Kind};
 use crate::os;
-use crate::report::Line;
-use crate::stats::{self, Stats};
-use crate::thread;
+use crate::report::{BUFFER, Sink, Text};
+use crate::stats::{self, Counted, Stats};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 
@@ -237,7 +238,7 @@ pub unsafe extern "C" fn pymalloc_inspect(ptr: *const c_void, info: *mut Info) -
 /// Writes a table of arenas, pools and blocks to stderr, as malloc_stats(3). Allocates nothing. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_malloc_stats() {
-    stats::collect(thread::own()).write(Line::write);
+    stats::print();
 }
 
 /// As malloc_info(3): writes an XML document about the library's memory to `stream`. `options` must be 0. Returns 0, or EINVAL for
@@ -247,30 +248,97 @@ pub unsafe extern "C" fn pymalloc_malloc_info(options: c_int, stream: *mut libc:
     if options != 0 {
         return libc::EINVAL;
     }
-    stats::collect(thread::own()).write_xml(|line| {
-        for text in [line.as_bytes(), b"\n"] {
-            // SAFETY: the text is readable for its length, and the stream is the caller's. A stream that cannot be written
-            // says so to its owner (ferror).
-            unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), stream) };
-        }
-    });
+    // SAFETY: the text is readable for its length, and the stream is the caller's. A stream that cannot be written says so to
+    // its owner (ferror).
+    let sink: Sink = |stream, text| unsafe {
+        libc::fwrite(
+            text.as_ptr().cast(),
+            1,
+            text.len(),
+            stream as *mut libc::FILE,
+        );
+        0
+    };
+    let mut buffer = [0; BUFFER];
+    let mut text = Text::new(&mut buffer, sink, stream as usize);
+    stats::collect().write_xml(&mut text);
+    text.flush()
+}
+
+/// 0 for an `error` of 0; else sets `errno` to it, and is -1.
+fn status(error: c_int) -> c_int {
+    if error == 0 {
+        return 0;
+    }
+    os::set_errno(error);
+    -1
+}
+
+/// Counts the figures of the library into `*stats`. `size` is `sizeof(pymalloc_stats)`: as many bytes are filled as both it
+/// and the library's own structure have, so that a program may have been compiled with the header of another version; what is
+/// behind stays as it is. Returns 0, or -1 with errno EINVAL when `stats` is NULL or `size` is 0. What other threads allocate
+/// and free meanwhile is counted or not. Walks over all arenas; allocates nothing. Thread-safe. See pymalloc_stats_json() for
+/// the figures of each size class.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_stats_get(stats: *mut Stats, size: usize) -> c_int {
+    if stats.is_null() || size == 0 {
+        return status(libc::EINVAL);
+    }
+    let found = stats::collect().whole;
+    // SAFETY: the caller's memory is writable for this many bytes; it may be a part of a structure only.
+    unsafe {
+        ptr::copy_nonoverlapping(
+            ptr::from_ref(&found).cast::<u8>(),
+            stats.cast::<u8>(),
+            size.min(size_of::<Stats>()),
+        )
+    };
     0
 }
 
+/// Writes the figures of the library and of each size class to the file descriptor `fd`: one JSON object on one line.
+/// Returns 0, or -1 with the errno of the write; a part may have been written then. Allocates nothing. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_stats_json(fd: c_int) -> c_int {
+    let mut buffer = [0; BUFFER];
+    let mut text = Text::to(fd, &mut buffer);
+    stats::collect().write_json(&mut text);
+    status(text.text("\n").flush())
+}
+
+/// For pymalloc_heapmap(): leave the states of the single blocks out.
+pub const PYMALLOC_HEAPMAP_WITHOUT_BLOCKS: c_int = 1;
+
+/// Writes a snapshot of the heap to the file descriptor `fd`: every arena, pool, block and mapping, as one JSON object on one
+/// line, a call of write(2) an arena. `flags` is 0 or PYMALLOC_HEAPMAP_WITHOUT_BLOCKS. Returns 0, or -1 with errno EINVAL for
+/// other flags, or with that of the write; a part may have been written then. Each arena is shown as it is at some moment
+/// during the call. `fd` may be a pipe that another thread of this process reads. At most 65,536 arenas are shown. Allocates
+/// nothing, and makes no page of a block resident. Thread-safe: one snapshot at a time is written, the others wait.
+#[unsafe(no_mangle)]
+pub extern "C" fn pymalloc_heapmap(fd: c_int, flags: c_int) -> c_int {
+    if flags & !PYMALLOC_HEAPMAP_WITHOUT_BLOCKS != 0 {
+        return status(libc::EINVAL);
+    }
+    status(heapmap::write(fd, flags == 0))
+}
+
 /// The figures that mallinfo has room for.
-pub(super) fn summary(stats: &Stats) -> Mallinfo2 {
+#[inline(never)]
+pub(super) fn summary() -> Mallinfo2 {
+    let Counted {
+        whole: stats,
+        free_blocks,
+        ..
+    } = stats::collect();
     Mallinfo2 {
-        arena: stats.arena_bytes(),
-        ordblks: stats
-            .used_classes()
-            .map(|(_, _, counts)| counts.blocks_free)
-            .sum(),
-        hblks: stats.mappings.live,
-        hblkhd: stats.mappings.live_bytes,
-        usmblks: stats.arenas.most * crate::geometry::ARENA_SIZE,
-        uordblks: stats.bytes_in_use() - stats.mappings.live_bytes,
-        fordblks: stats.bytes_free() + stats.free_slot_bytes(),
-        keepcost: stats.mappings.cached_bytes,
+        arena: stats.arenas_live * ARENA_SIZE,
+        ordblks: free_blocks,
+        hblks: stats.mappings_count,
+        hblkhd: stats.mappings_bytes,
+        usmblks: stats.arenas_most * ARENA_SIZE,
+        uordblks: stats.bytes_in_use - stats.mappings_bytes,
+        fordblks: stats.bytes_free + stats.slots_free * SLOT_SIZE,
+        keepcost: stats.mappings_kept_bytes,
         ..Mallinfo2::default()
     }
 }
@@ -280,5 +348,5 @@ pub(super) fn summary(stats: &Stats) -> Mallinfo2 {
 /// `fordblks` the bytes free, `keepcost` the bytes of freed mappings that are kept. The rest is 0. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_mallinfo2() -> Mallinfo2 {
-    summary(&stats::collect(thread::own()))
+    summary()
 }

@@ -1,8 +1,6 @@
 //! The C library's names. Each is its `pymalloc_*` twin, to which the documentation of `own` applies.
 
 use super::own::*;
-use crate::stats;
-use crate::thread;
 use core::ffi::{c_int, c_void};
 
 macro_rules! same_as {
@@ -46,7 +44,7 @@ struct Mallinfo {
 /// `mallinfo2` with fields that wrap around above 2 GiB, as they do in the C library.
 #[unsafe(no_mangle)]
 extern "C" fn mallinfo() -> Mallinfo {
-    let info = summary(&stats::collect(thread::own()));
+    let info = summary();
     let Mallinfo2 {
         arena,
         ordblks,

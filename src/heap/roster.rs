@@ -5,8 +5,12 @@
 //! After a `fork` the child has only the thread that called it. The heaps of the others are *orphaned*; the
 //! first thread of the child that would need new memory leaves their pools to everyone.
 
-use super::usedpools::{ABANDONED, Heap, purge_abandoned};
+#[cfg(feature = "watch")]
+pub mod outside;
+
+use super::usedpools::{self, ABANDONED, Heap, purge_abandoned};
 use crate::arena;
+use crate::layout::{layout, mix};
 use crate::mapping;
 use crate::os;
 use crate::pool::pages;
@@ -18,7 +22,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// The heap of the first thread, so that a process that never starts another maps none.
 static FIRST: Heap = Heap::new();
 
-struct Roster {
+pub struct Roster {
     /// The heap that entered last; the others follow by `next_in_roster`.
     last: *const Heap,
     spare: *const Heap,
@@ -27,10 +31,16 @@ struct Roster {
 // SAFETY: heaps are shared by design; the rest is guarded by the lock around the roster.
 unsafe impl Send for Roster {}
 
-static ROSTER: Lock<Roster> = Lock::new(Roster {
+pub static ROSTER: Lock<Roster> = Lock::new(Roster {
     last: ptr::null(),
     spare: ptr::null(),
 });
+
+/// See `layout`.
+pub const LAYOUT: u64 = mix(&[
+    layout! { Roster { last } Lock<Roster> {} },
+    usedpools::LAYOUT,
+]);
 
 /// Heaps that threads have.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -109,6 +119,7 @@ pub fn give_back(heap: &'static Heap) {
 }
 
 /// Leaves the pools of all orphaned heaps to everyone. False when there are none. The caller holds no lock.
+#[inline(never)]
 pub fn rescue_orphans() -> bool {
     // Relaxed: set only while the process had one thread.
     if ORPHANS.load(Ordering::Relaxed) == 0 {

@@ -19,6 +19,7 @@ use super::roster;
 use super::slack;
 use super::slot_map::SlotMap;
 use crate::arena;
+use crate::layout::layout;
 use crate::os;
 use crate::pool::remote::Pushed;
 use crate::pool::{Block, FreeList, Owner, Pool, PoolList, State};
@@ -80,6 +81,15 @@ struct Lists {
 }
 
 const _: () = assert!(CLASSES <= u128::BITS as usize);
+
+/// Bytes of a heap without its slot map.
+#[cfg(feature = "watch")]
+pub const HEAD: usize = core::mem::offset_of!(Heap, map);
+
+/// See `layout`.
+pub const LAYOUT: u64 = layout! {
+    Heap { bins, lists, next_in_roster, taken, orphaned, remote_frees, map }
+};
 
 // SAFETY: pools are live as long as they are listed, and the lists are reached under the heap's lock only.
 unsafe impl Send for Lists {}
@@ -227,17 +237,6 @@ impl Heap {
         }
     }
 
-    /// Blocks in use in a pool, as exactly as can be told: those of a pool that another thread allocates from
-    /// may change meanwhile.
-    pub fn blocks_in_use(&self, pool: &Pool) -> u32 {
-        match pool.state() {
-            State::Current if pool.is_owned_by(self.as_owner()) => {
-                pool.cut_blocks() - self.bins[pool.class()].len()
-            }
-            _ => pool.blocks_in_use(),
-        }
-    }
-
     /// Blocks that this heap's threads freed into pools of others.
     pub fn remote_frees(&self) -> usize {
         // Relaxed: a statistic.
@@ -321,6 +320,7 @@ impl Lists {
     }
 
     /// The class's current pool, if any, becomes a used one.
+    #[inline(never)]
     fn stop_current(&mut self, map: &SlotMap, class: usize, bin: &FreeList) {
         // SAFETY: current pools are live.
         if let Some(pool) = unsafe { self.current[class].as_ref() } {
@@ -432,6 +432,7 @@ impl Lists {
     }
 
     /// Purges the free pages of a used pool; one that is empty goes back whole. Only for the heap's thread.
+    #[inline(never)]
     fn purge_pages_of(&mut self, map: &SlotMap, pool: &Pool) -> Purged {
         let purged = pool.purge_free_pages() > 0;
         if pool.in_use() == 0 {
@@ -470,6 +471,7 @@ impl Lists {
     }
 
     /// Gives a used pool back to its arena that is empty, remote frees collected.
+    #[inline(never)]
     fn give_back_empty(&mut self, map: &SlotMap, pool: &Pool) {
         pool.collect_into_local();
         self.take_out_empty(map, pool);
@@ -536,6 +538,7 @@ fn abandon(pool: &Pool) {
 
 /// Purges the free pages of at most so many abandoned pools of a class. True when there were any.
 /// What is left of `most` is told.
+#[inline(never)]
 pub(super) fn purge_abandoned(
     class: usize,
     most: &mut usize,

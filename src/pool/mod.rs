@@ -31,12 +31,15 @@
 //!   count. When a pool stops being current its list tells how many blocks are free.
 //! - A block on a purged page is *hidden*: it is on no list, and not in use. Only used and abandoned pools have purged pages.
 
+#[cfg(feature = "watch")]
+mod outside;
 pub mod pages;
 pub mod remote;
 
 use crate::arena;
 use crate::cpu;
 use crate::geometry::{HEADER_SIZE, SLOT_SIZE};
+use crate::layout::layout;
 use crate::os;
 use crate::size_class::{self, SizeClass};
 use crate::sync::{AtomicPtr, Ordering};
@@ -313,6 +316,13 @@ pub struct Pool {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Pool>() == HEADER_SIZE);
 
+/// See `layout`.
+#[cfg(not(loom))]
+pub const LAYOUT: u64 = layout! {
+    FreeList { head, countdown, left }
+    Pool { owner, list, local, cut, remote, purged, class, state, slots }
+};
+
 /// Why an address is not that of an allocated block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotAllocated {
@@ -467,14 +477,6 @@ impl Pool {
         let index = offset / self.size_class().block_size;
         (index < self.size_class().blocks)
             .then(|| (index, self.start() + index as usize * self.block_size()))
-    }
-
-    /// Blocks in use, as far as can be told from outside: of a current pool all that are cut.
-    pub fn blocks_in_use(&self) -> u32 {
-        match self.state() {
-            State::Used | State::Abandoned => self.in_use().min(self.cut_blocks()),
-            _ => self.cut_blocks(),
-        }
     }
 
     /// vacant -> used, with no block cut yet and on no list. The run was just taken for `class`.

@@ -51,7 +51,7 @@ const FEW_A_PAGE: u32 = 4;
 const WORTH_LOOKING: usize = 2 << 20;
 
 /// Bytes of the blocks noted in all pools: what can be found on free pages, but for pages that came free between two events.
-static LOOSE: AtomicUsize = AtomicUsize::new(0);
+pub static LOOSE: AtomicUsize = AtomicUsize::new(0);
 
 /// What was purged inside pools too early, and is kept the next time.
 #[cfg(not(loom))]
@@ -143,6 +143,13 @@ impl PageSet {
         arena::subtract_purged_inside(bytes_of(bits));
         self.set_bits(0);
         bits
+    }
+
+    /// Forgets what cannot be pages of the pool.
+    #[cfg(feature = "watch")]
+    pub fn keep_pages_of(&self, pool: &Pool) {
+        let pages = u32::MAX.checked_shl(pool.pages() as u32).unwrap_or(0);
+        self.set_bits(self.bits() & !pages);
     }
 
     fn add(&self, pages: u32) {

@@ -1,0 +1,49 @@
+//! The arenas of another process, once its statics have been copied over these here (`outside::mirror`).
+
+use super::*;
+
+/// Whether an arena can start at an address.
+pub fn may_be_base(address: usize) -> bool {
+    address != 0 && address & ARENA_MASK == 0
+}
+
+/// Ends an earlier look: its table of arenas without a place in the map goes.
+pub fn forget_overflow() {
+    ARENAS.lock().overflow.unmap();
+}
+
+/// Empties the map. Returns the arenas that were in it.
+pub fn take_map() -> Vec<usize> {
+    // Relaxed: one thread looks.
+    MAP.iter()
+        .map(|place| place.swap(0, Ordering::Relaxed))
+        .filter(|base| may_be_base(*base))
+        .collect()
+}
+
+/// Forgets all arenas, but not the figures. Returns the table of those that had no place in the map, which is in the other process.
+pub fn take_overflow() -> Registry {
+    let mut arenas = ARENAS.lock();
+    arenas.by_count = Buckets::new(|arena| &arena.by_count);
+    arenas.by_run = Buckets::new(|arena| &arena.by_run);
+    arenas.hint = ptr::null_mut();
+    core::mem::replace(&mut arenas.overflow, Registry::empty())
+}
+
+/// Enters the copy of an arena's headers.
+///
+/// # Safety
+/// All headers of an arena must lie at `place`, aligned as an arena, and stay there until `take_map`.
+pub unsafe fn enter(place: *const u8) {
+    // SAFETY: passed on from the caller; an arena header may have any contents.
+    let arena: &'static Arena = unsafe { &*place.cast() };
+    // Relaxed, here and below: one thread looks.
+    let free = arena.free() & FREE_WHEN_EMPTY;
+    arena.free.store(free, Ordering::Relaxed);
+    let starts = arena.starts.load(Ordering::Relaxed) & FREE_WHEN_EMPTY;
+    arena.starts.store(starts & !free, Ordering::Relaxed);
+    let mut arenas = ARENAS.lock();
+    if arenas.enter_map(arena) {
+        arenas.enter_usable(arena);
+    }
+}

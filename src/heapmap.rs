@@ -1,0 +1,404 @@
+//! Snapshots of the heap: every arena, pool and block, as one line of JSON.
+//!
+//! What it owns: the format, the room in which a snapshot is put together, which one thread has at a time, and the file of the setting
+//! `heapmap`. The format, without the line breaks:
+//!
+//! ```text
+//!   {"pymalloc":"0.1.0","format":1,"pid":123,"command":"python3","time":1700000000.123,
+//!    "page":4096,"slot":16384,"arena":1048576,"first_slot":1,          bytes; the first slot that is not the arena's own
+//!    "classes":[[block_size,blocks_per_pool,slots_per_pool],...],      by size class
+//!    "totals":{...},                                                   what pymalloc_stats_json() writes
+//!    "arenas":[{"at":"7f0123400000","free":12,                         fewest free slots first
+//!      "resident":"ff0f...",                                           a bit a page, the first in the lowest bit
+//!      "pools":[[slot,class,in_use,free,untouched,"12a3f100u"],...],   runs of blocks: allocated, free, untouched or purged
+//!      "large":[[slot,slots,bytes],...]},...],
+//!    "mappings":[["7f..",bytes,resident_bytes],...]}
+//! ```
+//!
+//! Each arena is put together while it is held still, and written after that: who reads the other end may be a thread of this process
+//! that allocates. Nothing here makes a page resident: what a page says about its blocks is looked at only if it is.
+
+use crate::arena::{self, View};
+use crate::conf;
+use crate::geometry::{ARENA_MASK, ARENA_SIZE, BLOCK_ALIGN, SLOT_SHIFT, SLOT_SIZE, SLOTS};
+use crate::large;
+use crate::mapping;
+use crate::os::{self, AppendedFile};
+use crate::pool::Pool;
+use crate::registry::Entry;
+use crate::report::{self, Text};
+use crate::size_class::TABLE;
+use crate::stats::{self, Blocks, json};
+use core::cell::UnsafeCell;
+use core::slice;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// The format of a snapshot; a new number when what a reader knows no longer holds.
+const FORMAT: usize = 1;
+
+/// Room for a slot's part of an arena, its blocks aside: `[63,100,1024,1024,1024,""],` and more.
+const SLOT_TEXT: usize = 64;
+/// Room for an arena's own part: its bits of resident pages, and names.
+const ARENA_TEXT: usize = 1024;
+/// Room for an arena: a run of blocks of one state takes at most two bytes a block ("1a").
+const TEXT: usize = ARENA_SIZE / BLOCK_ALIGN * 2 + SLOTS * SLOT_TEXT + ARENA_TEXT;
+const PAGES: usize = ARENA_SIZE / os::SMALLEST_PAGE;
+const _: () = assert!(PAGES / 4 + 256 <= ARENA_TEXT);
+
+/// Pages whose residence is asked for in one go: at least those of an arena.
+const RESIDENT: usize = 4096;
+const _: () = assert!(RESIDENT >= PAGES);
+
+/// The most arenas that a snapshot shows: 64 GiB of those of 1 MiB.
+const ARENAS: usize = 1 << 16;
+/// Mappings that are listed in one go.
+const MAPPINGS: usize = 1024;
+
+/// What a snapshot is put together in. All zeroes, so that it takes neither memory nor room in the file before it is used.
+struct Room {
+    text: [u8; TEXT],
+    /// The base of each arena, with the number of its free slots in the low bits.
+    arenas: [usize; ARENAS],
+    mappings: [Entry; MAPPINGS],
+    scratch: Scratch,
+    path: [u8; conf::PATH],
+}
+
+struct Scratch {
+    /// Of the pages of an arena or of a piece of a mapping, whether they are resident.
+    resident: [u8; RESIDENT],
+    /// The states of a pool's blocks.
+    states: [u8; MOST_BLOCKS],
+}
+
+/// The states of a block, and the letters for them.
+const ALLOCATED: u8 = 0;
+const FREE: u8 = 1;
+const UNTOUCHED: u8 = 2;
+const STATES: &[u8; 3] = b"afu";
+
+/// The most blocks of a pool: those of the smallest blocks have one slot.
+const MOST_BLOCKS: usize = SLOT_SIZE / BLOCK_ALIGN;
+
+struct SharedRoom(UnsafeCell<Room>);
+
+// SAFETY: `with_room` lends the room to one thread at a time.
+unsafe impl Sync for SharedRoom {}
+
+static ROOM: SharedRoom = SharedRoom(UnsafeCell::new(Room {
+    text: [0; TEXT],
+    arenas: [0; ARENAS],
+    mappings: [Entry {
+        address: 0,
+        size: 0,
+    }; MAPPINGS],
+    scratch: Scratch {
+        resident: [0; RESIDENT],
+        states: [0; MOST_BLOCKS],
+    },
+    path: [0; conf::PATH],
+}));
+
+/// The process that a thread has the room in; 0 when nobody has it.
+static HOLDER: AtomicU32 = AtomicU32::new(0);
+
+/// Milliseconds between two looks whether the room is free: who has it may be waiting for the reader of a pipe.
+const PAUSE: u64 = 1;
+
+/// Lends the room, when it is free. A process that was forked while a thread of its parent had it finds the parent's number, and takes
+/// it. So `fork` need not wait, which a reader of the pipe may call.
+fn with_room<R>(work: impl FnOnce(&mut Room) -> R) -> R {
+    let own = os::process_id();
+    loop {
+        // Relaxed: the exchange below decides.
+        let holder = HOLDER.load(Ordering::Relaxed);
+        // Acquire and release: the room as the one before left it.
+        if holder != own
+            && HOLDER
+                .compare_exchange(holder, own, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        {
+            break;
+        }
+        os::sleep(PAUSE);
+    }
+    // SAFETY: this thread has the room.
+    let result = work(unsafe { &mut *ROOM.0.get() });
+    HOLDER.store(0, Ordering::Release);
+    result
+}
+
+/// Writes a snapshot to a file descriptor. Returns 0, or the errno of a failure.
+pub fn write(descriptor: i32, with_blocks: bool) -> i32 {
+    with_room(|room| write_from(room, descriptor, with_blocks))
+}
+
+#[inline(never)]
+fn write_from(room: &mut Room, descriptor: i32, with_blocks: bool) -> i32 {
+    let text = &mut Text::to(descriptor, &mut room.text);
+    write_head(text);
+    text.member(b"arenas").text("[");
+    let mut count = 0;
+    arena::each(&mut |view| {
+        if let Some(place) = room.arenas.get_mut(count) {
+            *place = view.base | view.free_slots;
+            count += 1;
+        }
+    });
+    for free_slots in 0..SLOTS {
+        for arena in room.arenas.iter().take(count) {
+            if arena & ARENA_MASK == free_slots && text.flush() == 0 {
+                arena::with(arena & !ARENA_MASK, |view| {
+                    room.scratch.write_arena(text, view, with_blocks);
+                });
+            }
+        }
+    }
+    text.text("]").member(b"mappings").text("[");
+    let mut listed = 0;
+    loop {
+        let count = mapping::list(listed, &mut room.mappings);
+        for mapping in room.mappings.iter().take(count) {
+            text.item().text("[\"").hex(mapping.address, 1).text("\",");
+            text.number(mapping.size).text(",");
+            text.number(room.scratch.resident_bytes(mapping)).text("]");
+        }
+        listed += count;
+        if count < MAPPINGS {
+            return text.text("]}\n").flush();
+        }
+    }
+}
+
+fn write_head(text: &mut Text) {
+    json::write_version(text);
+    text.member(b"format").number(FORMAT);
+    json::write_process(text, os::process_id());
+    write_command(text);
+    json::write_time(text);
+    for (name, value) in [
+        (&b"page"[..], os::page_size()),
+        (b"slot", SLOT_SIZE),
+        (b"arena", ARENA_SIZE),
+        (b"first_slot", 1),
+    ] {
+        text.member(name).number(value);
+    }
+    text.member(b"classes").text("[");
+    for class in &TABLE {
+        write_numbers(text, &[class.block_size, class.blocks, class.slots]);
+    }
+    text.text("]").member(b"totals");
+    stats::collect().write_json(text);
+}
+
+/// The next item of a list: a list of numbers.
+#[inline(never)]
+fn write_numbers(text: &mut Text, numbers: &[u32]) {
+    text.item().text("[");
+    for number in numbers {
+        text.item().number(*number as usize);
+    }
+    text.text("]");
+}
+
+/// The base name of the program, as it was started. Bytes that are not printable ASCII are escaped, each as one character.
+fn write_command(text: &mut Text) {
+    let mut buffer = [0; 1024];
+    let line = os::read_start(c"/proc/self/cmdline", &mut buffer);
+    let path = line.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    text.member(b"command").text("\"");
+    for byte in name {
+        match byte {
+            b'"' | b'\\' | ..=0x1f | 0x7f.. => {
+                text.text("\\u00").hex(*byte as usize, 2);
+            }
+            _ => {
+                text.bytes(&[*byte]);
+            }
+        }
+    }
+    text.text("\"");
+}
+
+impl Scratch {
+    /// Writes the next item of the list of arenas. The arena is held still.
+    #[inline(never)]
+    fn write_arena(&mut self, text: &mut Text, view: &View, with_blocks: bool) {
+        let pages = ARENA_SIZE / os::page_size();
+        let resident = self.resident.get_mut(..pages).unwrap_or(&mut []);
+        if !os::resident_pages(view.base, resident) {
+            // A sandbox does not let the process ask. What was purged is known anyway.
+            resident.fill(1);
+        }
+        text.item().text("{").member(b"at").text("\"");
+        text.hex(view.base, 1).text("\"");
+        text.member(b"free").number(view.free_slots);
+        text.member(b"resident").text("\"");
+        for eight in resident.chunks(8) {
+            text.hex(bits_of(eight), 2);
+        }
+        text.text("\"").member(b"pools").text("[");
+        // SAFETY: the headers of allocated runs, and the arena is held still.
+        let runs = || view.runs().map(|header| unsafe { Pool::at(header) });
+        for pool in runs().filter(|run| run.class() > 0) {
+            text.item().text("[").number(slot_of(pool)).text(",");
+            text.number(pool.class());
+            match with_blocks {
+                true => self.write_blocks(text, pool),
+                false => {
+                    let blocks = Blocks::of(pool);
+                    write_counts(text, &[blocks.in_use, blocks.free, blocks.untouched]);
+                }
+            }
+            text.text("\"]");
+        }
+        text.text("]").member(b"large").text("[");
+        for run in runs().filter(|run| run.class() == 0) {
+            let numbers = [slot_of(run), run.slots(), large::size_of(run)];
+            write_numbers(text, &numbers.map(|number| number as u32));
+        }
+        text.text("]}");
+    }
+
+    /// Writes what is known of a pool's blocks.
+    #[inline(never)]
+    fn write_blocks(&mut self, text: &mut Text, pool: &Pool) {
+        let blocks = pool.size_class().blocks as usize;
+        let states = self.states.get_mut(..blocks).unwrap_or(&mut []);
+        let shift = os::page_size().trailing_zeros();
+        let mut counts = [0; STATES.len()];
+        for (index, place) in states.iter_mut().enumerate() {
+            let address = pool.start() + index * pool.block_size();
+            // The mark lies on the page that the block starts on. What is neither untouched nor hidden and yet not resident is
+            // swapped out, and counts as in use.
+            let page = (address & ARENA_MASK) >> shift;
+            let state = match pool.block_at(address) {
+                Err(_) => UNTOUCHED,
+                Ok(block) if self.resident[page % RESIDENT] & 1 == 1 && block.is_marked_free() => {
+                    FREE
+                }
+                Ok(_) => ALLOCATED,
+            };
+            *place = state;
+            counts[state as usize] += 1;
+        }
+        write_counts(text, &counts);
+        let (mut first, mut length) = (UNTOUCHED, 0);
+        for state in states {
+            if *state != first && length > 0 {
+                write_run(text, length, first);
+                length = 0;
+            }
+            first = *state;
+            length += 1;
+        }
+        write_run(text, length, first);
+    }
+
+    /// Bytes of a mapping that are resident. It may be gone by now: then what is there counts, or nothing.
+    #[inline(never)]
+    fn resident_bytes(&mut self, mapping: &Entry) -> usize {
+        let (size, mut pages) = (RESIDENT * os::page_size(), 0);
+        let mut start = 0;
+        while start < mapping.size {
+            let count = (mapping.size - start).min(size) / os::page_size();
+            let told = self.resident.get_mut(..count).unwrap_or(&mut []);
+            if os::resident_pages(mapping.address + start, told) {
+                for eight in told.chunks(8) {
+                    pages += bits_of(eight).count_ones() as usize;
+                }
+            }
+            start += size;
+        }
+        pages * os::page_size()
+    }
+}
+
+/// A bit for each of eight pages, the first in the lowest.
+#[inline(never)]
+fn bits_of(resident: &[u8]) -> usize {
+    let pages = resident.iter().rev();
+    pages.fold(0, |bits, page| bits << 1 | (page & 1) as usize)
+}
+
+fn slot_of(run: &Pool) -> usize {
+    (run.start() & ARENA_MASK) >> SLOT_SHIFT
+}
+
+/// How many blocks of a pool are in each state, and the start of the list of their states.
+fn write_counts(text: &mut Text, counts: &[usize; STATES.len()]) {
+    for count in counts {
+        text.text(",").number(*count);
+    }
+    text.text(",\"");
+}
+
+/// So many blocks in a row of one state.
+fn write_run(text: &mut Text, length: usize, state: u8) {
+    let letter = &STATES[state as usize % STATES.len()];
+    text.number(length).bytes(slice::from_ref(letter));
+}
+
+/// Set when the process has written its last snapshot: a thread that is about to end with it writes none.
+static ENDED: AtomicBool = AtomicBool::new(false);
+/// Whether the last snapshot could not be written, so that it is not said again for each.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Appends a snapshot to the file of the setting `heapmap`, if it is set; with `last` none follows. When that fails one line says so,
+/// and the file is as it was.
+pub fn append(last: bool) {
+    if conf::heapmap_setting().is_empty() {
+        return;
+    }
+    // Relaxed, here and below: changed only by the thread that has the room.
+    with_room(|room| {
+        if ENDED.fetch_or(last, Ordering::Relaxed) {
+            return;
+        }
+        let error = append_from(room);
+        if !FAILED.swap(error != 0, Ordering::Relaxed) && error != 0 {
+            complain(error);
+        }
+    });
+}
+
+fn append_from(room: &mut Room) -> i32 {
+    let opened = match conf::heapmap(&mut room.path) {
+        Some(path) => AppendedFile::open(path),
+        None => Err(libc::ENAMETOOLONG),
+    };
+    match opened {
+        Err(error) => error,
+        Ok(file) => {
+            let error = write_from(room, file.descriptor(), true);
+            file.close(error != 0);
+            error
+        }
+    }
+}
+
+fn complain(error: i32) {
+    let path = conf::heapmap_setting();
+    // A long path must not push the reason off the line.
+    let shown = path.get(..128).unwrap_or(path);
+    let reason = match error {
+        libc::ENOENT => "no such folder",
+        libc::EACCES | libc::EPERM | libc::EROFS => "not permitted",
+        libc::ELOOP => "a symbolic link",
+        libc::EISDIR => "a folder",
+        libc::ENXIO => "a pipe that nobody reads",
+        libc::ENOSPC | libc::EDQUOT => "no space left",
+        _ => "the system refuses",
+    };
+    report::message(&mut report::line())
+        .text("heapmap: \"")
+        .bytes(shown)
+        .text("\" cannot be written: ")
+        .text(reason)
+        .text(" (errno ")
+        .number(error as usize)
+        .text(")")
+        .send();
+}

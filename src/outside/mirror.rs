@@ -1,0 +1,299 @@
+//! The mirror: a copy of what the statistics are made of, in the very places where this program's own would be.
+//!
+//! What it owns: this program's statics of the library while it looks, a reservation of addresses in which the headers of the
+//! arenas lie as in the process (but for the blocks, which are not read), and the heads of the heaps.
+//!
+//! What must hold: nothing in the mirror points into the other process, or is what the code that runs on it cannot bear.
+
+use super::Error;
+use super::memory::{Memory, Range};
+use crate::arena;
+use crate::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SIZE, SLOT_SHIFT, SLOTS};
+use crate::heap::roster;
+use crate::mapping::MAPPINGS;
+use crate::os;
+use crate::pool::{Pool, State};
+use crate::registry::{Entry, Registry};
+use crate::report::{self, Text};
+use crate::signpost::{PARTS, own_parts};
+use crate::stats::{self, Blocks, Counted, Stats};
+use std::io;
+use std::ptr;
+use std::sync::Mutex;
+
+/// Bytes of an arena that are read: its header and those of its slots.
+const HEADERS: usize = SLOTS * HEADER_SIZE;
+
+/// More heaps and more arenas (4 TiB) than a process has; what the process says beyond that is taken for a mistake.
+const MOST_HEAPS: usize = 1 << 16;
+const MOST_ARENAS: usize = 1 << 22;
+
+/// Of the pools that threads allocate from, so many bytes of blocks are read in one look, to tell which are in a bin. It takes
+/// about 10 ms; what is beyond counts as in use.
+const MOST_CURRENT_BYTES: usize = 64 << 20;
+
+/// An arena as it was seen.
+#[derive(Clone, Copy)]
+pub struct ArenaLook {
+    pub free_slots: usize,
+    /// Bytes of the blocks in use in its pools, and of its large blocks.
+    pub bytes_in_use: usize,
+}
+
+/// What was seen.
+pub struct Look {
+    pub whole: Stats,
+    /// Of each size class that has pools: class, block size, pools, blocks in use, free, untouched.
+    pub classes: Vec<[usize; 6]>,
+    /// In the order of `usable_arenas`: the full ones, then those with the fewest free slots.
+    pub arenas: Vec<ArenaLook>,
+    /// What `pymalloc_stats_json` writes, as a line.
+    pub json: Vec<u8>,
+}
+
+/// One look at a time, since all use the same statics.
+static LOOKING: Mutex<()> = Mutex::new(());
+
+pub struct Mirror {
+    /// Addresses for so many arenas.
+    area: *mut u8,
+    room: usize,
+    /// Where the arenas in it are in the process.
+    bases: Vec<usize>,
+    /// Memory for the heads of heaps. A heap is never unmapped.
+    heaps: Vec<*mut u8>,
+}
+
+impl Mirror {
+    pub fn empty() -> Self {
+        Mirror {
+            area: ptr::null_mut(),
+            room: 0,
+            bases: Vec::new(),
+            heaps: Vec::new(),
+        }
+    }
+
+    /// Copies what is at `statics` and all that it leads to, and counts it.
+    pub fn look(&mut self, memory: &Memory, statics: &[usize; PARTS]) -> Result<Look, Error> {
+        let _looking = LOOKING
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        arena::outside::forget_overflow();
+        copy_statics(memory, statics)?;
+        self.copy_heaps(memory)?;
+        self.copy_arenas(memory)?;
+        self.settle_pools(memory)?;
+        let mut counted = stats::collect();
+        counted.pid = memory.pid.unsigned_abs();
+        counted.whole.resident = memory.resident_bytes()?;
+        let mut classes = Vec::new();
+        counted.each_row(&mut |row| classes.push(*row));
+        Ok(Look {
+            whole: counted.whole,
+            classes,
+            arenas: look_at_arenas(),
+            json: in_json(&counted),
+        })
+    }
+
+    fn copy_heaps(&mut self, memory: &Memory) -> Result<(), Error> {
+        let mut count = 0;
+        let mut next = roster::outside::forget();
+        while next != 0 && count < MOST_HEAPS {
+            if count == self.heaps.len() {
+                self.heaps.push(map(size_of::<crate::heap::Heap>())?);
+            }
+            let heap = self.heaps[count];
+            // SAFETY: a mapping as large as a heap, and its head is not larger.
+            let head = unsafe { std::slice::from_raw_parts_mut(heap, roster::outside::HEAD) };
+            if !memory.read_one(next, head)? {
+                break;
+            }
+            // SAFETY: a mapping that stays; a heap may have any contents that another heap had.
+            next = unsafe { roster::outside::enter(heap) };
+            count += 1;
+        }
+        Ok(())
+    }
+
+    fn copy_arenas(&mut self, memory: &Memory) -> Result<(), Error> {
+        self.bases = arena::outside::take_map();
+        let overflow = read_overflow(memory, &arena::outside::take_overflow())?;
+        self.bases.extend(overflow);
+        self.bases.truncate(MOST_ARENAS);
+        self.make_room(self.bases.len())?;
+        let place = |index: usize| self.area.wrapping_add(index * ARENA_SIZE);
+        let mut heads: Vec<_> = self
+            .bases
+            .iter()
+            .enumerate()
+            .map(|(index, base)| {
+                // SAFETY: in the reservation, each in an arena of its own, and no reference to it is left of an earlier look.
+                Range::new(*base, unsafe {
+                    std::slice::from_raw_parts_mut(place(index), HEADERS)
+                })
+            })
+            .collect();
+        memory.read(&mut heads)?;
+        for (index, _) in heads.iter().enumerate().filter(|(_, head)| head.read) {
+            // SAFETY: the copy of an arena's headers, which stays until the next look.
+            unsafe { arena::outside::enter(place(index)) };
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, arenas: usize) -> Result<(), Error> {
+        if arenas <= self.room {
+            return Ok(());
+        }
+        if self.room > 0 {
+            // SAFETY: no reference is left of an earlier look. A refusal costs addresses.
+            let _ = unsafe { os::try_unmap(self.area, self.room * ARENA_SIZE) };
+        }
+        self.room = 0;
+        // So that a growing process does not need another reservation every time.
+        let room = arenas.next_power_of_two();
+        self.area = os::map_aligned(ptr::null_mut(), room * ARENA_SIZE, ARENA_SIZE)
+            .ok_or_else(io::Error::last_os_error)?
+            .as_ptr();
+        self.room = room;
+        Ok(())
+    }
+
+    /// Settles all headers, and finds out how many blocks of the pools that threads allocate from are in their bins.
+    fn settle_pools(&self, memory: &Memory) -> Result<(), Error> {
+        let (mut pools, mut bytes) = (Vec::new(), 0);
+        arena::each(&mut |view| {
+            for header in view.runs() {
+                // SAFETY: a header in the mirror.
+                let pool: &'static Pool = unsafe { Pool::at(header) };
+                let slot = (pool.start() & ARENA_MASK) >> SLOT_SHIFT;
+                pool.settle(SLOTS - slot);
+                if pool.class() != 0 && pool.state() == State::Current {
+                    let size = pool.cut_blocks() as usize * pool.block_size();
+                    bytes += size;
+                    if bytes <= MOST_CURRENT_BYTES {
+                        pools.push((pool, vec![0; size]));
+                    }
+                }
+            }
+        });
+        let mut heads = vec![[0; size_of::<usize>()]; pools.len()];
+        let mut ranges: Vec<_> = pools
+            .iter()
+            .zip(&mut heads)
+            .map(|((pool, _), head)| Range::new(pool.list() as usize, head))
+            .collect();
+        memory.read(&mut ranges)?;
+        let mut ranges: Vec<_> = pools
+            .iter_mut()
+            .map(|(pool, blocks)| Range::new(self.start_in_process(pool), blocks))
+            .collect();
+        memory.read(&mut ranges)?;
+        for ((pool, blocks), head) in pools.iter().zip(heads) {
+            let head = usize::from_ne_bytes(head);
+            let free = pool.count_listed(head, self.start_in_process(pool), blocks);
+            pool.set_in_use(pool.cut_blocks() - free);
+        }
+        Ok(())
+    }
+
+    fn start_in_process(&self, pool: &Pool) -> usize {
+        let offset = pool.start() - self.area as usize;
+        self.bases[offset / ARENA_SIZE] + offset % ARENA_SIZE
+    }
+}
+
+fn map(size: usize) -> Result<*mut u8, Error> {
+    let size = size.next_multiple_of(os::page_size());
+    let mapped = os::map(ptr::null_mut(), size).ok_or_else(io::Error::last_os_error)?;
+    Ok(mapped.as_ptr())
+}
+
+fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<(), Error> {
+    let own = own_parts();
+    let mut copies: Vec<_> = own.iter().map(|(_, size)| vec![0; *size]).collect();
+    let mut ranges: Vec<_> = statics
+        .iter()
+        .zip(&mut copies)
+        .map(|(from, copy)| Range::new(*from, copy))
+        .collect();
+    memory.read(&mut ranges)?;
+    if !ranges.iter().all(|range| range.read) {
+        // Its memory is being taken down.
+        return Err(Error::Gone);
+    }
+    // So that the locks, which are copied too, are this program's afterwards.
+    arena::ARENAS.hold_for_fork();
+    MAPPINGS.hold_for_fork();
+    roster::ROSTER.hold_for_fork();
+    for ((place, size), copy) in own.iter().zip(&copies) {
+        // SAFETY: a static of the library, all of it behind a lock that is held or atomic. The other process has there what
+        // is valid here too: the layout is the same, and pointers are plain numbers until they are followed.
+        unsafe { ptr::copy_nonoverlapping(copy.as_ptr(), *place, *size) };
+    }
+    // SAFETY: held above.
+    unsafe {
+        arena::ARENAS.release_after_fork();
+        MAPPINGS.release_after_fork();
+        roster::ROSTER.release_after_fork();
+    }
+    Ok(())
+}
+
+/// The arenas in a registry whose table is in the other process.
+fn read_overflow(memory: &Memory, registry: &Registry) -> Result<Vec<usize>, Error> {
+    let (table, capacity) = registry.table_elsewhere();
+    let mut bytes = vec![0; capacity.min(MOST_ARENAS) * size_of::<Entry>()];
+    if capacity == 0 || !memory.read_one(table, &mut bytes)? {
+        return Ok(Vec::new());
+    }
+    let address_of = |entry: &[u8]| {
+        let address = entry[Entry::ADDRESS..].first_chunk().copied();
+        usize::from_ne_bytes(address.unwrap_or_default())
+    };
+    Ok(bytes
+        .chunks_exact(size_of::<Entry>())
+        .map(address_of)
+        .filter(|address| arena::outside::may_be_base(*address))
+        .collect())
+}
+
+fn in_json(counted: &Counted) -> Vec<u8> {
+    fn append(line: usize, bytes: &[u8]) -> i32 {
+        // SAFETY: the line below, which nobody else uses before the text is done with it.
+        unsafe { &mut *ptr::with_exposed_provenance_mut::<Vec<u8>>(line) }.extend_from_slice(bytes);
+        0
+    }
+    let mut line = Vec::new();
+    let mut buffer = [0; report::BUFFER];
+    let context = (&raw mut line).expose_provenance();
+    let mut text = Text::new(&mut buffer, append, context);
+    counted.write_json(&mut text);
+    text.text("\n").flush();
+    line
+}
+
+fn look_at_arenas() -> Vec<ArenaLook> {
+    let mut arenas = Vec::new();
+    arena::each(&mut |view| {
+        let bytes_in_use = view
+            .runs()
+            .map(|header| {
+                // SAFETY: a header in the mirror.
+                let pool = unsafe { Pool::at(header) };
+                match pool.class() {
+                    0 => crate::large::size_of(pool),
+                    _ => Blocks::of(pool).in_use * pool.block_size(),
+                }
+            })
+            .sum();
+        arenas.push(ArenaLook {
+            free_slots: view.free_slots,
+            bytes_in_use,
+        });
+    });
+    arenas.sort_by_key(|arena| arena.free_slots);
+    arenas
+}

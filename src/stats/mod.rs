@@ -1,0 +1,183 @@
+//! Statistics: counted when they are asked for, by a walk over all arenas. Nothing is kept for them on a fast path.
+//!
+//! - `figures`: what the figures of the whole library are, their names, what they mean;
+//! - `table`, `xml`, `json`: the ways to write them.
+//!
+//! The walk holds the arenas still, not the threads: what they allocate and free meanwhile is counted or not.
+
+mod figures;
+pub mod json;
+mod table;
+mod xml;
+
+use crate::arena;
+use crate::conf;
+use crate::geometry::ARENA_SIZE;
+use crate::heap::roster;
+use crate::large;
+use crate::learn;
+use crate::mapping;
+use crate::os;
+use crate::pool::{Pool, State, pages};
+use crate::report::{BUFFER, STDERR, Text};
+use crate::size_class::{CLASSES, TABLE};
+pub use figures::Stats;
+
+/// Figures of pools: of one, or of a size class.
+#[derive(Clone, Copy)]
+pub struct Blocks {
+    pub pools: usize,
+    pub in_use: usize,
+    /// Freed, on whatever list.
+    pub free: usize,
+    /// Never handed out, or on purged pages.
+    pub untouched: usize,
+}
+
+/// Figures of the whole library, and those of each size class.
+pub struct Counted {
+    /// Whose they are.
+    pub pid: u32,
+    pub whole: Stats,
+    /// Blocks in pools that were freed.
+    pub free_blocks: usize,
+    classes: [Blocks; CLASSES],
+}
+
+const NOTHING: [Blocks; CLASSES] = [Blocks {
+    pools: 0,
+    in_use: 0,
+    free: 0,
+    untouched: 0,
+}; CLASSES];
+
+/// Row of the table of size classes.
+type Row = [usize; figures::COLUMNS];
+
+impl Blocks {
+    /// Counts the blocks of a pool, in an arena that is held still.
+    pub fn of(pool: &Pool) -> Blocks {
+        let (cut, hidden) = (pool.cut_blocks(), pool.hidden_blocks());
+        let listed = cut.saturating_sub(hidden);
+        let in_use = match pool.state() {
+            State::Used | State::Abandoned => pool.in_use().saturating_sub(pool.remote.count()),
+            State::Current => cut.saturating_sub(marked_blocks(pool, cut)),
+            State::Full => cut,
+            State::Vacant => 0,
+        }
+        .min(listed);
+        Blocks {
+            pools: 1,
+            in_use: in_use as usize,
+            free: (listed - in_use) as usize,
+            untouched: (pool.size_class().blocks - listed) as usize,
+        }
+    }
+
+    fn add(&mut self, other: Blocks) {
+        self.pools += other.pools;
+        self.in_use += other.in_use;
+        self.free += other.free;
+        self.untouched += other.untouched;
+    }
+}
+
+/// The blocks among the first `cut` that carry the mark of free blocks. Nobody counts those in use of a pool that a heap
+/// allocates from.
+fn marked_blocks(pool: &Pool, cut: u32) -> u32 {
+    let offsets = (0..cut as usize).map(|index| index * pool.block_size());
+    offsets
+        .filter(|offset| {
+            let block = pool.block_at(pool.start() + offset);
+            block.is_ok_and(|block| block.is_marked_free())
+        })
+        .count() as u32
+}
+
+/// Counts everything.
+#[inline(never)]
+pub fn collect() -> Counted {
+    let (mappings, heaps) = (mapping::counts(), roster::counts());
+    let mut classes = NOTHING;
+    let (mut free_slots, mut large, mut large_bytes) = (0, 0, 0);
+    let arenas = arena::each(&mut |view| {
+        free_slots += view.free_slots;
+        for header in view.runs() {
+            // SAFETY: the header of an allocated run, and the arenas are held still.
+            let pool = unsafe { Pool::at(header) };
+            match classes.get_mut(pool.class()) {
+                Some(class) if pool.class() > 0 => class.add(Blocks::of(pool)),
+                _ => {
+                    large += 1;
+                    large_bytes += large::size_of(pool);
+                }
+            }
+        }
+    });
+    let (mut free_blocks, mut in_use, mut free) = (0, 0, 0);
+    for (blocks, class) in classes.iter().zip(&TABLE) {
+        free_blocks += blocks.free;
+        in_use += blocks.in_use * class.block_size as usize;
+        free += blocks.free * class.block_size as usize;
+    }
+    let (noted, learned) = (pages::loose_bytes(), learn::kept_bytes());
+    let whole = Stats {
+        resident: os::resident_bytes(),
+        bytes_in_use: in_use + large_bytes + mappings.live_bytes,
+        bytes_free: free + mappings.cached_bytes,
+        arenas_live: arenas.live,
+        arenas_most: arenas.most,
+        arenas_mapped: arenas.mapped,
+        arenas_unmapped: arenas.unmapped,
+        arenas_bytes: ARENA_SIZE,
+        slots_free: free_slots,
+        slots_purged: arenas.purged,
+        slots_dirty_bytes: arenas.dirty_bytes,
+        pages_noted_bytes: noted,
+        pages_purged_bytes: arena::purged_inside(),
+        learned_bytes: learned,
+        large_count: large,
+        large_bytes,
+        mappings_count: mappings.live,
+        mappings_bytes: mappings.live_bytes,
+        mappings_kept_bytes: mappings.cached_bytes,
+        heaps_live: heaps.live,
+        heaps_spare: heaps.spare,
+        remote_frees: heaps.remote_frees,
+        slack_bytes: arenas.dirty_bytes + noted + mappings.cached_bytes,
+        slack_allowed_bytes: arena::allowance((1, 1), 1)
+            .saturating_add(conf::MAPPING_CACHE.get())
+            .saturating_add(learned),
+    };
+    Counted {
+        pid: os::process_id(),
+        whole,
+        classes,
+        free_blocks,
+    }
+}
+
+/// Writes the table to stderr. That it cannot be written is nobody's business.
+#[inline(never)]
+pub fn print() {
+    collect().write_table(&mut Text::to(STDERR, &mut [0; BUFFER]));
+}
+
+impl Counted {
+    /// Visits a row for each class that has pools: what `figures::COLUMNS` names.
+    #[inline(never)]
+    pub fn each_row(&self, visit: &mut dyn FnMut(&Row)) {
+        for (class, (blocks, entry)) in self.classes.iter().zip(&TABLE).enumerate() {
+            if blocks.pools > 0 {
+                visit(&[
+                    class,
+                    entry.block_size as usize,
+                    blocks.pools,
+                    blocks.in_use,
+                    blocks.free,
+                    blocks.untouched,
+                ]);
+            }
+        }
+    }
+}
