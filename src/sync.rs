@@ -58,6 +58,12 @@ mod spinning {
             }
         }
 
+        /// Locks if nobody holds the lock now.
+        #[inline]
+        pub fn try_lock(&self) -> Option<SpinMutexGuard<'_, T>> {
+            self.0.try_lock()
+        }
+
         /// Out of line: the wait would be at each of the many places that lock.
         #[cold]
         #[inline(never)]

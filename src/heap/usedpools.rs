@@ -597,8 +597,17 @@ fn concerns_owner(pool: &Pool) -> bool {
 fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
     let owner = pool.owner().cast::<Heap>();
     // SAFETY: owners are heaps, and heaps are never unmapped. Null for a pool without an owner.
-    let Some(owner) = (unsafe { owner.as_ref() }) else {
-        // Between owners: whoever is giving it up or claiming it is about to finish.
+    let owner = unsafe { owner.as_ref() };
+    let locked = owner.and_then(|owner| {
+        let lists = match pool.remote.count() {
+            // The first that waits. The owner, which is busy with its lists, need not learn of it at once.
+            0 => owner.lists.try_lock(),
+            _ => Some(owner.lists.lock()),
+        };
+        Some(owner).zip(lists)
+    });
+    let Some((owner, mut lists)) = locked else {
+        // Without an owner: whoever is giving it up or claiming it is about to finish.
         return match pool.remote.push_or_claim(block, start) {
             Pushed::Posted => Some(()),
             Pushed::Claimed => {
@@ -607,7 +616,6 @@ fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
             }
         };
     };
-    let mut lists = owner.lists.lock();
     if !pool.is_owned_by(owner.as_owner()) || pool.state() != State::Used {
         return None;
     }
