@@ -103,6 +103,11 @@ static void protected(void)
             if (i % 5 != 0)
                 free(blocks[i]);
         malloc_trim(0);
+        for (size_t i = 0; i < COUNT; i += 5)
+            CHECK(inspect(blocks[i]).state == PYMALLOC_STATE_ALLOCATED, "a protected block is not allocated");
+        int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        CHECK(((int (*)(int, int))find("pymalloc_heapmap"))(null, 0) == 0, "pymalloc_heapmap fails with errno %d", errno);
+        close(null);
         for (size_t i = 0; i < COUNT; i += 5) {
             CHECK(mprotect(blocks[i], page, PROT_READ | PROT_WRITE) == 0, "mprotect fails with errno %d", errno);
             CHECK(blocks[i][0] == 1 && blocks[i][sizes[size] - 1] == 1, "a block was changed");

@@ -87,18 +87,23 @@ extern "C" fn run(asked: *mut c_void) -> *mut c_void {
     }
 }
 
+/// The signals of faults.
+const FAULTS: [i32; 4] = [libc::SIGILL, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV];
+
 /// Starts the thread in this process and in every child that is forked from it, if it has anything to do. One line says what
 /// fails.
 pub fn start_if_set() {
     let mut needed = conf::BACKGROUND_PURGE.get() != 0;
     let signal = conf::STATS_SIGNAL.get();
     if signal != 0 {
-        match os::handle_signal(signal, ask) {
+        // A fault would come again and again, as its handler returns to where it was.
+        let is_fault = FAULTS.contains(&(signal as i32));
+        match !is_fault && os::handle_signal(signal, ask) {
             true => needed = true,
             false => report::message(&mut report::line())
                 .text("stats_signal=")
                 .number(signal)
-                .text(" is no signal that can be caught")
+                .text(" is no signal that can be caught, or that of a fault")
                 .send(),
         }
     }

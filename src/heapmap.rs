@@ -104,10 +104,12 @@ static HOLDER: AtomicU32 = AtomicU32::new(0);
 
 /// Milliseconds between two looks whether the room is free: who has it may be waiting for the reader of a pipe.
 const PAUSE: u64 = 1;
+/// That often the last snapshot of a process looks: at exit, whoever has the room may never be done with it.
+const LOOKS_AT_EXIT: u32 = 1000;
 
-/// Lends the room, when it is free. A process that was forked while a thread of its parent had it finds the parent's number, and takes
+/// Lends the room, when it is free. `None` when it was not so after `looks`. A process that was forked while a thread of its parent had it finds the parent's number, and takes
 /// it. So `fork` need not wait, which a reader of the pipe may call.
-fn with_room<R>(work: impl FnOnce(&mut Room) -> R) -> R {
+fn with_room<R>(mut looks: u32, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
     let own = os::process_id();
     loop {
         // Relaxed: the exchange below decides.
@@ -120,17 +122,19 @@ fn with_room<R>(work: impl FnOnce(&mut Room) -> R) -> R {
         {
             break;
         }
+        looks = looks.checked_sub(1)?;
         os::sleep(PAUSE);
     }
     // SAFETY: this thread has the room.
     let result = work(unsafe { &mut *ROOM.0.get() });
     HOLDER.store(0, Ordering::Release);
-    result
+    Some(result)
 }
 
 /// Writes a snapshot to a file descriptor. Returns 0, or the errno of a failure.
 pub fn write(descriptor: i32, with_blocks: bool) -> i32 {
-    with_room(|room| write_from(room, descriptor, with_blocks))
+    let written = with_room(u32::MAX, |room| write_from(room, descriptor, with_blocks));
+    written.unwrap_or(libc::EBUSY)
 }
 
 #[inline(never)]
@@ -276,7 +280,7 @@ impl Scratch {
             let page = (address & ARENA_MASK) >> shift;
             let state = match pool.block_at(address) {
                 Err(_) => UNTOUCHED,
-                Ok(block) if self.resident[page % RESIDENT] & 1 == 1 && block.is_marked_free() => {
+                Ok(block) if self.resident[page % RESIDENT] & 1 == 1 && pool.shows_mark(block) => {
                     FREE
                 }
                 Ok(_) => ALLOCATED,
@@ -343,7 +347,7 @@ fn write_run(text: &mut Text, length: usize, state: u8) {
 
 /// Set when the process has written its last snapshot: a thread that is about to end with it writes none.
 static ENDED: AtomicBool = AtomicBool::new(false);
-/// Whether the last snapshot could not be written, so that it is not said again for each.
+/// Whether a snapshot could not be written, so that it is said once.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Appends a snapshot to the file of the setting `heapmap`, if it is set; with `last` none follows. When that fails one line says so,
@@ -353,12 +357,13 @@ pub fn append(last: bool) {
         return;
     }
     // Relaxed, here and below: changed only by the thread that has the room.
-    with_room(|room| {
+    let looks = if last { LOOKS_AT_EXIT } else { u32::MAX };
+    let _ = with_room(looks, |room| {
         if ENDED.fetch_or(last, Ordering::Relaxed) {
             return;
         }
         let error = append_from(room);
-        if !FAILED.swap(error != 0, Ordering::Relaxed) && error != 0 {
+        if error != 0 && !FAILED.swap(true, Ordering::Relaxed) {
             complain(error);
         }
     });

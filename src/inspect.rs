@@ -123,7 +123,7 @@ fn in_run(pool: &Pool, address: usize, in_arena: Info) -> Info {
     Info {
         kind: Kind::Pool,
         state: match pool.block_at(start) {
-            Ok(block) if block.is_marked_free() => State::Free,
+            Ok(block) if pool.shows_mark(block) => State::Free,
             Ok(_) => State::Allocated,
             Err(NotAllocated::Hidden) => State::Free,
             Err(NotAllocated::Untouched | NotAllocated::Interior) => State::Untouched,

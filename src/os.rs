@@ -241,6 +241,9 @@ pub fn write_all(descriptor: i32, mut bytes: &[u8]) -> i32 {
 /// An open file.
 struct File(usize);
 
+/// Below the 1,024 that a process may have by default, and above what most have at a time.
+const FAR_DESCRIPTOR: usize = 900;
+
 impl File {
     /// Opens a file, or makes it for its owner alone. Returns the errno of a failure.
     fn open(path: &CStr, flags: i32) -> Result<File, i32> {
@@ -251,7 +254,18 @@ impl File {
             0o600,
         ];
         // SAFETY: the path is a C string.
-        unsafe { system_call(libc::SYS_openat, arguments) }.map(File)
+        let file = unsafe { system_call(libc::SYS_openat, arguments) }.map(File)?;
+        Ok(file.out_of_the_way())
+    }
+
+    /// Takes a number that the program does not come by: not that of a standard stream which it has closed, nor one that it closes,
+    /// with all others, as a daemon does, and then has for a file of its own.
+    fn out_of_the_way(self) -> File {
+        let from = |least| self.call(libc::SYS_fcntl, libc::F_DUPFD_CLOEXEC as usize, least);
+        match from(FAR_DESCRIPTOR).or_else(|_| from(libc::STDERR_FILENO as usize + 1)) {
+            Ok(number) => File(number),
+            Err(_) => self,
+        }
     }
 
     /// Makes a call whose first argument is the file, and the others are numbers.
@@ -297,6 +311,10 @@ impl AppendedFile {
                 }
             }
         }
+        if size.is_some_and(|size| ends_inside_a_line(path, size)) {
+            // Whoever wrote there was killed in the middle.
+            write_all(file.0 as i32, b"\n");
+        }
         Ok(AppendedFile { file, size })
     }
 
@@ -312,6 +330,17 @@ impl AppendedFile {
         // A child that was forked meanwhile has the file open too, and with it the lock.
         let _ = self.file.call(libc::SYS_flock, libc::LOCK_UN as usize, 0);
     }
+}
+
+/// Whether the byte in front of `end` is there and does not end a line.
+fn ends_inside_a_line(path: &CStr, end: usize) -> bool {
+    let mut byte = b'\n';
+    if let (Some(place), Ok(file)) = (end.checked_sub(1), File::open(path, libc::O_RDONLY)) {
+        let arguments = [file.0, &raw mut byte as usize, 1, place];
+        // SAFETY: the byte is writable.
+        let _ = unsafe { system_call(libc::SYS_pread64, arguments) };
+    }
+    byte != b'\n'
 }
 
 /// Reads the start of a file into `buffer`. Returns what there is of it: nothing when it cannot be read.
@@ -351,6 +380,39 @@ pub fn resident_pages(address: usize, told: &mut [u8]) -> bool {
     let arguments = [address, size, told.as_mut_ptr() as usize, 0];
     // SAFETY: reads the page tables, and writes a byte a page.
     unsafe { system_call(libc::SYS_mincore, arguments) }.is_ok()
+}
+
+/// The word at an address, read by the system: `EFAULT` where the page is protected or not there. The errno of a failure.
+#[inline(never)]
+pub fn read_word(address: *const usize) -> Result<usize, i32> {
+    let mut word = 0;
+    let part = |start: usize| libc::iovec {
+        iov_base: start as *mut libc::c_void,
+        iov_len: size_of::<usize>(),
+    };
+    let (to, from) = (part(&raw mut word as usize), part(address as usize));
+    let process = process_id() as libc::pid_t;
+    // SAFETY: writes the word; what it reads it checks.
+    keeping_errno(
+        || match unsafe { libc::process_vm_readv(process, &to, 1, &from, 1, 0) } {
+            // SAFETY: the location is valid and belongs to this thread.
+            -1 => Err(unsafe { *errno_location() }),
+            _ => Ok(word),
+        },
+    )
+}
+
+/// Keeps the signals that a write can send, for a file that is too long and for a pipe that nobody reads, from ending the process.
+pub fn hold_signals_of_writes() {
+    let set: u64 = 1 << (libc::SIGXFSZ - 1) | 1 << (libc::SIGPIPE - 1);
+    let arguments = [
+        libc::SIG_BLOCK as usize,
+        &raw const set as usize,
+        0,
+        size_of::<u64>(),
+    ];
+    // SAFETY: reads the set.
+    let _ = unsafe { system_call(libc::SYS_rt_sigprocmask, arguments) };
 }
 
 /// The number of the process.

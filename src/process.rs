@@ -6,6 +6,7 @@
 use crate::background;
 use crate::conf;
 use crate::heapmap;
+use crate::os;
 use crate::stats;
 use crate::thread;
 use core::ffi::{c_char, c_int};
@@ -26,6 +27,8 @@ extern "C" fn start(
 
 /// Run by the C library at exit, after what the program itself registered.
 extern "C" fn end() {
+    // What is written here must not change how the program ends.
+    os::hold_signals_of_writes();
     if conf::STATS_AT_EXIT.get() != 0 {
         stats::print();
     }

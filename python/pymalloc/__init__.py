@@ -6,7 +6,9 @@ needs the library raises `NotLoaded` where it is not there. All functions may be
 Owns nothing: the figures are the library's, read through its C functions (`pymalloc.h`). Sizes are in bytes.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import tempfile
@@ -165,7 +167,18 @@ def heapmap(path: Union[str, "os.PathLike[str]"], blocks: bool = True) -> None:
     function = _function("pymalloc_heapmap")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
-        _checked(function(descriptor, 0 if blocks else _WITHOUT_BLOCKS), os.fspath(path))
+        size = None
+        with contextlib.suppress(OSError):
+            # As the library does it, so that snapshots of several processes do not mix. A pipe has no lock.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            size = os.lseek(descriptor, 0, os.SEEK_END)
+        try:
+            _checked(function(descriptor, 0 if blocks else _WITHOUT_BLOCKS), os.fspath(path))
+        except OSError:
+            if size is not None:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, size)
+            raise
     finally:
         os.close(descriptor)
 

@@ -121,6 +121,9 @@ impl Mirror {
         self.bases = arena::outside::take_map();
         let overflow = read_overflow(memory, &arena::outside::take_overflow())?;
         self.bases.extend(overflow);
+        // Each once, whatever is in the other's tables.
+        self.bases.sort_unstable();
+        self.bases.dedup();
         self.bases.truncate(MOST_ARENAS);
         self.make_room(self.bases.len())?;
         let place = |index: usize| self.area.wrapping_add(index * ARENA_SIZE);
@@ -155,7 +158,7 @@ impl Mirror {
         // So that a growing process does not need another reservation every time.
         let room = arenas.next_power_of_two();
         self.area = os::map_aligned(ptr::null_mut(), room * ARENA_SIZE, ARENA_SIZE)
-            .ok_or_else(io::Error::last_os_error)?
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?
             .as_ptr();
         self.room = room;
         Ok(())
@@ -207,7 +210,8 @@ impl Mirror {
 
 fn map(size: usize) -> Result<*mut u8, Error> {
     let size = size.next_multiple_of(os::page_size());
-    let mapped = os::map(ptr::null_mut(), size).ok_or_else(io::Error::last_os_error)?;
+    let mapped =
+        os::map(ptr::null_mut(), size).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
     Ok(mapped.as_ptr())
 }
 

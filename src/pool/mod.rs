@@ -454,6 +454,23 @@ impl Pool {
         self.list.get()
     }
 
+    /// Whether a block carries the mark of free blocks, for who does not know whether the program has it. A page that lies wholly in a block
+    /// may be one that the program has protected from being read.
+    #[cfg(not(loom))]
+    #[inline(never)]
+    pub fn shows_mark(&self, block: &Block) -> bool {
+        let page = os::page_size();
+        if self.block_size() < page || !(ptr::from_ref(block) as usize).is_multiple_of(page) {
+            return block.is_marked_free();
+        }
+        match os::read_word(block.mark.as_ptr()) {
+            Ok(mark) => mark == block.mark_if_free(),
+            Err(libc::EFAULT) => false,
+            // The call is not there, or not permitted.
+            Err(_) => block.is_marked_free(),
+        }
+    }
+
     /// The block that starts at `address`, which must lie in this pool.
     #[inline]
     pub fn block_at(&self, address: usize) -> Result<&Block, NotAllocated> {

@@ -89,7 +89,7 @@ fn marked_blocks(pool: &Pool, cut: u32) -> u32 {
     offsets
         .filter(|offset| {
             let block = pool.block_at(pool.start() + offset);
-            block.is_ok_and(|block| block.is_marked_free())
+            block.is_ok_and(|block| pool.shows_mark(block))
         })
         .count() as u32
 }
