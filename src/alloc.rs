@@ -125,25 +125,32 @@ pub fn trim() -> bool {
 /// As `allocate`, and every byte is zero.
 #[inline(always)]
 pub fn allocate_zeroed(size: usize) -> *mut u8 {
-    if size > MAX_POOLED {
-        return allocate_zeroed_beyond_pools(size);
+    if size > size_class::SMALL_MAX {
+        return allocate_zeroed_above_small(size);
     }
-    let block = allocate(size);
-    if !block.is_null() {
-        // SAFETY: a new block of at least `size` bytes.
-        unsafe { block.write_bytes(0, size) };
-    }
-    block
+    cleared(allocate(size), size)
 }
 
 #[inline(never)]
-fn allocate_zeroed_beyond_pools(size: usize) -> *mut u8 {
-    let fresh = allocate_beyond_pools(size, BLOCK_ALIGN, true);
-    if !fresh.address.is_null() && !fresh.zeroed {
-        // SAFETY: a new block of at least `size` bytes.
-        unsafe { fresh.address.write_bytes(0, size) };
+fn allocate_zeroed_above_small(size: usize) -> *mut u8 {
+    if size <= MAX_POOLED {
+        return cleared(allocate(size), size);
     }
-    fresh.address
+    let fresh = allocate_beyond_pools(size, BLOCK_ALIGN, true);
+    match fresh.zeroed {
+        true => fresh.address,
+        false => cleared(fresh.address, size),
+    }
+}
+
+/// Clears a new block of at least `size` bytes, if there is one.
+#[inline(always)]
+fn cleared(block: *mut u8, size: usize) -> *mut u8 {
+    if !block.is_null() {
+        // SAFETY: a new block of that size.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block
 }
 
 /// Allocates at least `size` bytes at a multiple of `align`, a power of two. Null as `allocate`.
