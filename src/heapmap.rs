@@ -107,7 +107,8 @@ const PAUSE: u64 = 1;
 /// That often the last snapshot of a process looks: at exit, whoever has the room may never be done with it.
 const LOOKS_AT_EXIT: u32 = 1000;
 
-/// Lends the room, when it is free. `None` when it was not so after `looks`. A process that was forked while a thread of its parent had it finds the parent's number, and takes
+/// Lends the room, when it is free. `None` when it was not so after `looks`. A process that was forked while a thread of its
+/// parent had it finds the parent's number, and takes
 /// it. So `fork` need not wait, which a reader of the pipe may call.
 fn with_room<R>(mut looks: u32, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
     let own = os::process_id();

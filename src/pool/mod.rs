@@ -454,7 +454,8 @@ impl Pool {
         self.list.get()
     }
 
-    /// Whether a block carries the mark of free blocks, for who does not know whether the program has it. A page that lies wholly in a block
+    /// Whether a block carries the mark of free blocks, for who does not know whether the program has it. A page that lies
+    /// wholly in a block
     /// may be one that the program has protected from being read.
     #[cfg(not(loom))]
     #[inline(never)]

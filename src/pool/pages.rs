@@ -39,7 +39,8 @@ const _: () = assert!(MOST_PAGES <= u32::BITS as usize);
 /// a large heap in random order take a third more instructions; with 2 half the live blocks can hide free pages.
 const LOOK_AGAIN_PART: u32 = 4;
 
-/// With no more blocks than this in use, a pool is looked at again when half of them have been freed: frees in random order would lead to a look each.
+/// With no more blocks than this in use, a pool is looked at again when half of them have been freed: frees in random order
+/// would lead to a look each.
 const FEW: u32 = 8;
 
 /// With fewer blocks a page than this in use, frees in random order begin to free pages: of 16 blocks on four pages one page is free in
