@@ -60,10 +60,6 @@ pub fn allocate_or<R>(size: usize, otherwise: impl FnOnce(usize) -> *mut R) -> *
 pub fn allocate_beyond_bins(size: usize) -> *mut u8 {
     if size <= MAX_POOLED {
         let class = size_class::of(size);
-        let block = thread::current().pop(class);
-        if !block.is_null() {
-            return block;
-        }
         return or_after_relief(|| refill(class));
     }
     allocate_beyond_pools(size, BLOCK_ALIGN, false).address

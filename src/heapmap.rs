@@ -108,8 +108,7 @@ const PAUSE: u64 = 1;
 const LOOKS_AT_EXIT: u32 = 1000;
 
 /// Lends the room, when it is free. `None` when it was not so after `looks`. A process that was forked while a thread of its
-/// parent had it finds the parent's number, and takes
-/// it. So `fork` need not wait, which a reader of the pipe may call.
+/// parent had it finds the parent's number, and takes it. So `fork` need not wait, which a reader of the pipe may call.
 fn with_room<R>(mut looks: u32, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
     let own = os::process_id();
     loop {

@@ -193,15 +193,6 @@ fn resized(entry: Entry, size: usize) -> Option<NonNull<u8>> {
 /// Allocates a block of at least `size` bytes at a multiple of `align`, a power of two. With `zeroed` a kept mapping that serves
 /// again gives its pages back first: to clear them would make all of them resident, also those that the program never touches.
 pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<Mapped> {
-    let mut mapped = allocate_as_it_is(size, align, zeroed)?;
-    if zeroed && !mapped.zeroed {
-        // SAFETY: the new block, which nobody uses yet.
-        mapped.zeroed = unsafe { os::purge(mapped.address.as_ptr(), os::round_to_pages(size)?) };
-    }
-    Some(mapped)
-}
-
-fn allocate_as_it_is(size: usize, align: usize, zeroed: bool) -> Option<Mapped> {
     let size = os::round_to_pages(size)?;
     let align = align.max(os::page_size());
     let mut mappings = MAPPINGS.lock();
@@ -237,9 +228,12 @@ fn allocate_as_it_is(size: usize, align: usize, zeroed: bool) -> Option<Mapped> 
         }
     };
     mappings.enter(entry);
+    drop(mappings);
+    let address = NonNull::new(entry.address as *mut u8)?;
     Some(Mapped {
-        address: NonNull::new(entry.address as *mut u8)?,
-        zeroed: is_zero,
+        address,
+        // SAFETY: the new block, which nobody uses yet.
+        zeroed: is_zero || zeroed && unsafe { os::purge(address.as_ptr(), size) },
     })
 }
 

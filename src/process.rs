@@ -27,9 +27,12 @@ extern "C" fn start(
 
 /// Run by the C library at exit, after what the program itself registered.
 extern "C" fn end() {
-    // What is written here must not change how the program ends.
-    os::hold_signals_of_writes();
-    if conf::STATS_AT_EXIT.get() != 0 {
+    let prints = conf::STATS_AT_EXIT.get() != 0;
+    if prints || !conf::heapmap_setting().is_empty() {
+        // What is written here must not change how the program ends.
+        os::hold_signals_of_writes();
+    }
+    if prints {
         stats::print();
     }
     heapmap::append(true);

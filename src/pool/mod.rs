@@ -455,8 +455,7 @@ impl Pool {
     }
 
     /// Whether a block carries the mark of free blocks, for who does not know whether the program has it. A page that lies
-    /// wholly in a block
-    /// may be one that the program has protected from being read.
+    /// wholly in a block may be one that the program has protected from being read.
     #[cfg(not(loom))]
     #[inline(never)]
     pub fn shows_mark(&self, block: &Block) -> bool {
@@ -798,22 +797,22 @@ impl PoolList {
 
     /// The pools, from the first on. The one that was given out may be removed meanwhile.
     pub fn iter<'a>(&self) -> impl Iterator<Item = &'a Pool> + use<'a> {
-        let mut next = self.first.get();
-        core::iter::from_fn(move || {
-            // SAFETY: as above.
-            let pool = unsafe { next.as_ref() }?;
-            next = pool.next.get();
-            Some(pool)
-        })
+        Self::walk(self.first.get(), |pool| pool.next.get())
     }
 
     /// The pools, from the last on.
     pub fn iter_backwards<'a>(&self) -> impl Iterator<Item = &'a Pool> + use<'a> {
-        let mut next = self.last.get();
+        Self::walk(self.last.get(), |pool| pool.previous.get())
+    }
+
+    fn walk<'a, F: Fn(&Pool) -> *const Pool>(
+        mut next: *const Pool,
+        step: F,
+    ) -> impl Iterator<Item = &'a Pool> + use<'a, F> {
         core::iter::from_fn(move || {
             // SAFETY: as above.
             let pool = unsafe { next.as_ref() }?;
-            next = pool.previous.get();
+            next = step(pool);
             Some(pool)
         })
     }
