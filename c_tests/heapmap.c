@@ -19,14 +19,6 @@ enum { BLOCKS = 4000, LARGE_BLOCKS = 40, MAPPINGS = 20 };
 
 static void *blocks[BLOCKS];
 
-static void *must_allocate(size_t size)
-{
-    void *block = malloc(size);
-    CHECK(block != NULL, "malloc(%zu) fails", size);
-    memset(block, 1, size);
-    return block;
-}
-
 static void expect_state(const void *block, int state)
 {
     int found = state_at(block);

@@ -348,4 +348,13 @@ MAYBE_UNUSED static void take_snapshot(int flags)
     CHECK(*read_snapshot(text, flags == 0) == 0, "more than a snapshot");
 }
 
+/* A block of the heap that is looked at, touched whole. */
+MAYBE_UNUSED static void *must_allocate(size_t size)
+{
+    void *block = malloc(size);
+    CHECK(block != NULL, "malloc(%zu) fails", size);
+    memset(block, 1, size);
+    return block;
+}
+
 #endif

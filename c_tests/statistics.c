@@ -43,14 +43,6 @@ static void expect_same(pymalloc_stats a, pymalloc_stats b)
 enum { COUNT = 3000 };
 static void *blocks[COUNT];
 
-static void *must_allocate(size_t size)
-{
-    void *block = malloc(size);
-    CHECK(block != NULL, "malloc(%zu) fails", size);
-    memset(block, 1, size);
-    return block;
-}
-
 static const struct class_figures *class_of(const void *block)
 {
     take_totals();

@@ -6,7 +6,6 @@
 
 mod common;
 
-use std::process::Command;
 use std::time::Duration;
 
 /// Ten times what it takes on a quiet machine.
@@ -14,17 +13,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn page_passes_its_own_tests() {
-    let mut command = Command::new("python3");
-    command.current_dir(common::repository()).args([
-        "-B",
-        "-m",
-        "unittest",
-        "discover",
-        "--verbose",
-        "-s",
-        "tests/heapmap",
-    ]);
-    let outcome = common::run(&mut command, TIME_LIMIT);
+    let outcome = common::run(&mut common::unittests("tests/heapmap"), TIME_LIMIT);
     outcome.expect_success("the tests in tests/heapmap");
     // Python before 3.12 calls it a success when no test was found.
     assert!(

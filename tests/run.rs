@@ -8,7 +8,6 @@
 
 mod common;
 
-use std::process::Command;
 use std::time::Duration;
 
 /// Longer than anything here takes on a busy machine.
@@ -16,12 +15,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 #[test]
 fn commands_run_on_the_library_as_they_do_without() {
-    let mut command = Command::new("python3");
-    command
-        .current_dir(common::repository())
-        .args(["-B", "-m", "unittest", "discover", "--verbose"])
-        .args(["--start-directory", "tests/run"])
-        .env("PYMALLOC_LIBRARY", common::library());
+    let mut command = common::unittests("tests/run");
+    command.env("PYMALLOC_LIBRARY", common::library());
     let outcome = common::run(&mut command, TIME_LIMIT);
     outcome.expect_success("tests/run");
     // Python before 3.12 calls it a success when no test was found.

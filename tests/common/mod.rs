@@ -181,3 +181,13 @@ pub fn preloaded(program: impl AsRef<OsStr>) -> Command {
     command.env("LD_PRELOAD", library());
     command
 }
+
+/// The command that runs the tests in Python of a folder.
+pub fn unittests(folder: &str) -> Command {
+    let mut command = Command::new("python3");
+    command
+        .current_dir(repository())
+        .args(["-B", "-m", "unittest", "discover", "--verbose"])
+        .args(["--start-directory", folder]);
+    command
+}
