@@ -35,7 +35,7 @@ use crate::registry::{Entry, Registry};
 use crate::sync::{AtomicU64, Lock, Ordering};
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Slot 0 is the arena's own and never free.
 const FREE_WHEN_EMPTY: u64 = !1;
@@ -257,8 +257,6 @@ pub struct Arenas {
     refused_at: usize,
     /// What is kept beyond what may be dirty.
     learned: Learned,
-    /// Whether some of that was forgotten and has not all gone back yet.
-    forgot: bool,
     /// Live arenas that found their place in the map taken.
     overflow: Registry,
     /// Where the next arena would best be mapped: below the last one, since the system hands out addresses from
@@ -270,6 +268,9 @@ pub struct Arenas {
 // SAFETY: the pointers are to arenas, which are guarded by the lock around this structure.
 unsafe impl Send for Arenas {}
 
+/// Whether some of what was learned was forgotten and has not all gone back yet. Changed under the lock of the arenas.
+static FORGOT: AtomicBool = AtomicBool::new(false);
+
 #[cfg(not(loom))]
 pub static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     by_count: Buckets::new(|arena| &arena.by_count),
@@ -279,7 +280,6 @@ pub static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     dirty_slots: 0,
     refused_at: 0,
     learned: Learned::nothing(),
-    forgot: false,
     overflow: Registry::empty(),
     hint: ptr::null_mut(),
     counts: Counts {
@@ -441,11 +441,16 @@ impl Arenas {
                 next = arena.by_count.next.get();
             }
         }
+        if refusals > 0 {
+            self.refused_at = self.dirty_slots;
+        }
         true
     }
 
     /// To be called when slots came free.
     fn mind_surplus(&mut self) {
+        // What was locked may not be any more.
+        self.refused_at = self.refused_at.min(self.dirty_slots);
         if self.dirty_slots > self.dirty_allowed().max(2 * self.refused_at) {
             self.purge_surplus();
         }
@@ -568,22 +573,24 @@ impl Arenas {
         false
     }
 
-    /// Tells what of the learned part is unused, and gives back what was forgotten. False when that was too much for one go.
-    fn mind_learned(&mut self) -> bool {
+    /// Tells what of the learned part is unused, and gives back what was forgotten, though not too much in one go.
+    fn mind_learned(&mut self) {
         if self.learned.kept() > 0 {
             let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
-            self.forgot |= self.learned.observe(unused, learn::now());
+            if self.learned.observe(unused, learn::now()) {
+                // Relaxed: the lock is held.
+                FORGOT.store(true, Ordering::Relaxed);
+            }
         }
-        if !self.forgot {
-            return true;
+        if !is_giving_back() {
+            return;
         }
         let mut left = AT_ONCE / ARENA_SIZE;
         while left > 0 && self.empty > self.empty_allowed() && self.unmap_empty_arena() {
             left -= 1;
         }
         let done = left > 0 && (self.dirty_slots <= self.dirty_allowed() || self.purge_surplus());
-        self.forgot = !done;
-        done
+        FORGOT.store(!done, Ordering::Relaxed);
     }
 
     /// How many empty arenas stay mapped: beyond the usual ones as many as the pages that are kept can fill by half. An arena is
@@ -681,6 +688,12 @@ fn slot_of_header(header: *const u8) -> (*const Arena, usize) {
         base as *const Arena,
         (header as usize & ARENA_MASK) >> HEADER_SHIFT,
     )
+}
+
+/// The header of the slot that starts at an address.
+pub fn header_of(slot_start: usize) -> *const u8 {
+    let slot = (slot_start & ARENA_MASK) >> SLOT_SHIFT;
+    ((slot_start & !ARENA_MASK) + (slot << HEADER_SHIFT)) as *const u8
 }
 
 /// The first byte of the slot that a header belongs to.
@@ -864,11 +877,16 @@ pub fn trim() -> bool {
     returned
 }
 
-/// Gives back what was learned and has not been used for long. For when no slot comes or goes. False when that was too much for
-/// one go.
+/// Whether some of what was learned is still to go back.
+pub fn is_giving_back() -> bool {
+    // Relaxed: a hint to come by.
+    FORGOT.load(Ordering::Relaxed)
+}
+
+/// Gives back what was learned and has not been used for long, or a part of it (`is_giving_back`). For when no slot comes or goes.
 #[cfg(not(loom))]
-pub fn mind_learned() -> bool {
-    ARENAS.lock().mind_learned()
+pub fn mind_learned() {
+    ARENAS.lock().mind_learned();
 }
 
 /// Holds the arenas still across `fork`.

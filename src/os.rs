@@ -335,7 +335,9 @@ impl AppendedFile {
 /// Whether the byte in front of `end` is there and does not end a line.
 fn ends_inside_a_line(path: &CStr, end: usize) -> bool {
     let mut byte = b'\n';
-    if let (Some(place), Ok(file)) = (end.checked_sub(1), File::open(path, libc::O_RDONLY)) {
+    // Should the path lead to something else by now, it must not be waited for.
+    const HOW: i32 = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK;
+    if let (Some(place), Ok(file)) = (end.checked_sub(1), File::open(path, HOW)) {
         let arguments = [file.0, &raw mut byte as usize, 1, place];
         // SAFETY: the byte is writable.
         let _ = unsafe { system_call(libc::SYS_pread64, arguments) };

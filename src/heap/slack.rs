@@ -15,14 +15,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// This part (1/4) of `conf::SLACK` may be loose, as much as the arenas may keep...
 const LOOSE_SHARE: (usize, usize) = (1, 4);
 /// ... and this part (1/4) of what `conf::SLACK_PART` allows. What is left of both is for what the library needs itself, headers and
-/// slot maps, and for the current pools of threads that sleep. With twice as much, a program of drifting sizes saves a
+/// slot maps, and for the bins of threads that sleep. With twice as much, a program of drifting sizes saves a
 /// twentieth of its time and takes a twentieth more memory.
 const LOOSE_PART: usize = 4;
 
 /// What was learned is minded no more often than this.
 const PAUSE: Moment = 50_000_000;
-/// A moment long ago: what was forgotten has not all gone back.
-const UNFINISHED: Moment = 1;
 
 /// How much may be loose, what was learned aside.
 fn allowance() -> usize {
@@ -54,21 +52,26 @@ pub fn is_half_used() -> bool {
 
 /// Gives back what was learned and has not been used for long. For the slow paths, so that it happens in a process that
 /// works at all.
+#[inline]
 pub fn mind_learned() {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // Relaxed, all of them: should two threads come at once, it is minded twice.
-    let next = NEXT.load(Ordering::Relaxed);
-    if learn::kept_bytes() == 0 && next != UNFINISHED {
-        return;
+    if learn::kept_bytes() > 0 || arena::is_giving_back() {
+        mind_learned_now();
     }
+}
+
+#[inline(never)]
+fn mind_learned_now() {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let unfinished = arena::is_giving_back();
+    // Relaxed: should two threads come at once, it is minded twice.
+    let next = NEXT.load(Ordering::Relaxed);
     let now = learn::now();
-    if now < next {
+    // The clock may step back.
+    if !unfinished && now < next && next - now <= PAUSE {
         return;
     }
     NEXT.store(now + PAUSE, Ordering::Relaxed);
-    if !arena::mind_learned() {
-        NEXT.store(UNFINISHED, Ordering::Relaxed);
-    }
+    arena::mind_learned();
     mapping::mind_learned();
     pages::mind_learned(pages::loose_bytes().saturating_sub(allowance()));
 }
