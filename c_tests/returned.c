@@ -1,32 +1,38 @@
 /*
  * Memory goes back in spite of what a program does with it: it asks for zeroed memory that it never touches, shrinks, locks,
- * protects, and spikes.
+ * protects, spikes, and frees in one thread what another has while that is busy.
  *
  * What must hold, each under the name of its check:
  * - zeroed: calloc of very large blocks makes nothing resident, whichever freed mappings are kept, and every byte is zero.
  * - shrunk: what realloc cuts off goes back under the same bound as what free gives.
  * - locked: one locked page keeps no other memory from going back.
+ * - refused: where all memory is locked, the system is not asked to take it at every free.
  * - protected: the library never reads a live block, which the program may have protected; free looks at its own only.
  * - learned: what is kept of equal spikes is at most what one of them takes, however many there are.
+ * - forgotten: it goes back in a process that works again, though it takes nothing from its arenas.
+ * - busy: pools go back whose blocks another thread frees while their owner is busy, though the owner sleeps then for ever.
  */
 #include "page_floor.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <time.h>
 
 enum { MOST = 400000 };
 static char *blocks[MOST];
 
-/* The bytes that malloc_info tells under a name. */
-static size_t figure(const char *name)
+/* The bytes that malloc_info tells behind a tag. */
+static size_t figure(const char *tag)
 {
     static char text[16 * KIB];
     FILE *stream = fmemopen(text, sizeof text, "w");
     CHECK(stream && malloc_info(0, stream) == 0, "malloc_info fails");
     fclose(stream);
-    const char *found = strstr(text, name);
-    CHECK(found, "malloc_info does not tell %s", name);
-    return strtoull(found + strlen(name) + 1, NULL, 10);
+    const char *found = strstr(text, tag);
+    CHECK(found, "malloc_info does not tell %s", tag);
+    return strtoull(found + strlen(tag), NULL, 10);
 }
 
 static void zeroed(void)
@@ -85,6 +91,39 @@ static void locked(void)
     CHECK(resident() < most, "%zu bytes resident, at most %zu expected", resident(), most);
 }
 
+/* Seconds for some pairs of runs of two slots, while half of `count` others are free. */
+static double seconds_of_pairs(size_t count)
+{
+    enum { PAIRS = 5000, SIZE = 40000 };
+    struct timespec start, end;
+    for (size_t i = 0; i < count; i++)
+        blocks[i] = malloc(SIZE);
+    for (size_t i = 1; i < count; i += 2)
+        free(blocks[i]);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (size_t i = 0; i < PAIRS; i++)
+        free(hide(malloc(SIZE)));
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    for (size_t i = 0; i < count; i += 2)
+        free(blocks[i]);
+    return (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9;
+}
+
+static void refused(void)
+{
+    enum { RUNS = 300 };
+    double usual = seconds_of_pairs(RUNS);
+    malloc_trim(0);
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+        /* What is checked cannot happen to a process without the right. */
+        CHECK(errno == EPERM || errno == ENOMEM, "mlockall fails with errno %d", errno);
+        return;
+    }
+    double locked = seconds_of_pairs(RUNS);
+    /* 500 times as long when each free asks. */
+    CHECK(locked < usual * 50 + 0.01, "%.3f s with locked memory, %.3f without", locked, usual);
+}
+
 static void protected(void)
 {
     const size_t sizes[] = {4096, 8192, 20480};
@@ -103,8 +142,10 @@ static void protected(void)
             if (i % 5 != 0)
                 free(blocks[i]);
         malloc_trim(0);
-        for (size_t i = 0; i < COUNT; i += 5)
+        for (size_t i = 0; i < COUNT; i += 5) {
             CHECK(inspect(blocks[i]).state == PYMALLOC_STATE_ALLOCATED, "a protected block is not allocated");
+            CHECK(malloc_usable_size(blocks[i]) >= sizes[size], "a protected block has no size");
+        }
         int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
         CHECK(((int (*)(int, int))find("pymalloc_heapmap"))(null, 0) == 0, "pymalloc_heapmap fails with errno %d", errno);
         close(null);
@@ -147,12 +188,85 @@ static void learned(void)
     }
 }
 
+static void forgotten(void)
+{
+    enum { WORK = 3000, SIZE = 64, SPIKE = MOST };
+    static void *work[WORK];
+    void *run = malloc(40000);
+    for (size_t i = 0; i < WORK; i++)
+        work[i] = malloc(SIZE);
+    for (int again = 0; again < 20; again++) {
+        for (size_t i = 0; i < SPIKE; i++) {
+            blocks[i] = malloc(512);
+            memset(blocks[i], 1, 512);
+        }
+        for (size_t i = 0; i < SPIKE; i++)
+            free(blocks[i]);
+    }
+    CHECK(figure("<learned_bytes>") > 32 * MIB, "only %zu bytes learned", figure("<learned_bytes>"));
+    nanosleep(&(struct timespec){2, 0}, NULL);
+    /* All is forgotten here, and a part of it goes back. */
+    free(run);
+    for (int again = 0; again < 200; again++) {
+        /* No pool empties. */
+        for (size_t i = 0; i < WORK; i += 2)
+            free(work[i]);
+        for (size_t i = 0; i < WORK; i += 2)
+            work[i] = malloc(SIZE);
+    }
+    CHECK(resident() < 16 * MIB, "%zu bytes resident", resident());
+}
+
+enum { BUSY_BLOCKS = 160000, BUSY_SIZE = 1024, A_POOL = 16 };
+static atomic_int busy_stage;
+
+/* Allocates all, frees one of each pool, is busy in its own pools until the others are freed, frees the last of each, and sleeps. */
+static void *own_and_be_busy(void *unused)
+{
+    for (size_t i = 0; i < BUSY_BLOCKS; i++) {
+        blocks[i] = malloc(BUSY_SIZE);
+        memset(blocks[i], 1, BUSY_SIZE);
+    }
+    for (size_t i = 0; i < BUSY_BLOCKS; i += A_POOL)
+        free(blocks[i]);
+    atomic_store(&busy_stage, 1);
+    while (atomic_load(&busy_stage) == 1) {
+        void *others[64];
+        for (size_t i = 0; i < COUNT_OF(others); i++)
+            others[i] = malloc(12000);
+        for (size_t i = 0; i < COUNT_OF(others); i++)
+            free(others[i]);
+    }
+    for (size_t i = A_POOL - 1; i < BUSY_BLOCKS; i += A_POOL)
+        free(blocks[i]);
+    atomic_store(&busy_stage, 3);
+    for (;;)
+        pause();
+    return unused;
+}
+
+static void busy(void)
+{
+    pthread_t owner;
+    CHECK(pthread_create(&owner, NULL, own_and_be_busy, NULL) == 0, "no thread");
+    while (atomic_load(&busy_stage) != 1)
+        sched_yield();
+    for (size_t i = 0; i < BUSY_BLOCKS; i++)
+        if (i % A_POOL != 0 && i % A_POOL != A_POOL - 1)
+            free(blocks[i]);
+    atomic_store(&busy_stage, 2);
+    while (atomic_load(&busy_stage) != 3)
+        sched_yield();
+    CHECK(resident() < 24 * MIB, "%zu bytes resident with all blocks freed", resident());
+}
+
 int main(int count, char **arguments)
 {
     static const struct {
         const char *name;
         void (*check)(void);
-    } checks[] = {{"zeroed", zeroed}, {"shrunk", shrunk}, {"locked", locked}, {"protected", protected}, {"learned", learned}};
+    } checks[] = {{"zeroed", zeroed}, {"shrunk", shrunk}, {"locked", locked}, {"refused", refused}, {"protected", protected},
+                  {"learned", learned}, {"forgotten", forgotten}, {"busy", busy}};
 
     require_pymalloc();
     want_small_pages();
@@ -162,5 +276,5 @@ int main(int count, char **arguments)
             return 0;
         }
     }
-    FAIL("usage: %s zeroed|shrunk|locked|protected|learned", arguments[0]);
+    FAIL("usage: %s zeroed|shrunk|locked|refused|protected|learned|forgotten|busy", arguments[0]);
 }

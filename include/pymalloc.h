@@ -18,7 +18,8 @@
 #include <stdio.h>
 
 /**
- * For pymalloc_heapmap(): leave the states of the single blocks out.
+ * For pymalloc_heapmap(): leave the states of the single blocks out. The free blocks that threads have at hand then count as in use in
+ * their pools; in the totals they do not.
  */
 #define PYMALLOC_HEAPMAP_WITHOUT_BLOCKS 1
 

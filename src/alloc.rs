@@ -12,10 +12,10 @@
 use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
-use crate::heap::{after_event, free_foreign, free_own, is_free_in_foreign, roster};
+use crate::heap::{Heap, MapPlace, after_event, free_foreign, free_own, is_free, roster};
 use crate::large;
 use crate::mapping;
-use crate::pool::{Block, FreeList, NotAllocated, Pool};
+use crate::pool::{Block, NotAllocated, Pool};
 use crate::size_class;
 use crate::thread;
 use core::ptr;
@@ -119,16 +119,7 @@ pub fn trim() -> bool {
 }
 
 /// As `allocate`, and every byte is zero.
-#[inline(always)]
 pub fn allocate_zeroed(size: usize) -> *mut u8 {
-    if size > size_class::SMALL_MAX {
-        return allocate_zeroed_above_small(size);
-    }
-    cleared(allocate(size), size)
-}
-
-#[inline(never)]
-fn allocate_zeroed_above_small(size: usize) -> *mut u8 {
     if size <= MAX_POOLED {
         return cleared(allocate(size), size);
     }
@@ -137,6 +128,18 @@ fn allocate_zeroed_above_small(size: usize) -> *mut u8 {
         true => fresh.address,
         false => cleared(fresh.address, size),
     }
+}
+
+/// The fast path of `allocate_zeroed`, as `allocate_or`.
+#[inline(always)]
+pub fn allocate_zeroed_or<R>(size: usize, otherwise: impl FnOnce(usize) -> *mut R) -> *mut R {
+    if size <= size_class::SMALL_MAX {
+        let block = thread::current().pop(size_class::small(size));
+        if !block.is_null() {
+            return cleared(block, size).cast();
+        }
+    }
+    otherwise(size)
 }
 
 /// Clears a new block of at least `size` bytes, if there is one.
@@ -175,6 +178,11 @@ enum Place<'a> {
 
 /// Finds the allocated block that starts at `address`, or says why there is none.
 fn find(address: usize) -> Result<Place<'static>, Fault> {
+    find_protected(address, false)
+}
+
+/// The same; with `protected`, of a block that the program may have protected from being read.
+fn find_protected(address: usize, protected: bool) -> Result<Place<'static>, Fault> {
     match arena::run_of(address) {
         Slot::Run(header) => {
             // SAFETY: the header of an allocated run. If the program holds a block of it, it stays; for a stray pointer
@@ -186,8 +194,12 @@ fn find(address: usize) -> Result<Place<'static>, Fault> {
                     false => Err(Fault::Interior),
                 };
             }
+            let is_marked = |block: &Block| match protected {
+                true => pool.shows_mark(block),
+                false => block.is_marked_free(),
+            };
             match pool.block_at(address) {
-                Ok(block) if block.is_marked_free() && is_free(pool, block) => {
+                Ok(block) if is_marked(block) && is_free(thread::own(), pool, block) => {
                     Err(Fault::AlreadyFree)
                 }
                 Ok(block) => Ok(Place::Pool(pool, block)),
@@ -205,15 +217,6 @@ fn find(address: usize) -> Result<Place<'static>, Fault> {
     }
 }
 
-/// Whether a block with the mark of free blocks is one.
-#[cold]
-fn is_free(pool: &Pool, block: &Block) -> bool {
-    match thread::own() {
-        Some(heap) if pool.is_owned_by(heap.as_owner()) => pool.is_on_a_list(block),
-        _ => is_free_in_foreign(pool, block),
-    }
-}
-
 /// Frees a block; null is ignored. Any other pointer that is not that of an allocated block ends the
 /// process with a message.
 ///
@@ -221,25 +224,36 @@ fn is_free(pool: &Pool, block: &Block) -> bool {
 /// The block must not be used afterwards.
 #[inline(always)]
 pub unsafe fn free<const CALL: u8>(block: *mut u8) {
-    if let Some(list) = thread::current().list_of(block as usize) {
+    let heap = thread::current();
+    if let Some((bin, place)) = heap.bin_of(block as usize) {
         // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
         let freed = unsafe { &*block.cast::<Block>() };
         // SAFETY: the program gives the block up, or else it is free and ours.
         if !unsafe { freed.is_marked_free_already() } {
-            if list.push(freed) {
-                after_event_of(list);
+            if bin.has_room() {
+                bin.push(freed);
+                return;
             }
-            return;
+            return free_past_bin(freed, heap, place);
         }
     }
     free_elsewhere::<CALL>(block);
 }
 
-/// The rare end of the fast path of `free`: the countdown of the list is at zero.
+/// The fast path of `free` when the bin has its fill: the block goes to its pool.
+#[inline(never)]
+fn free_past_bin(block: &Block, heap: &Heap, place: MapPlace) {
+    let pool = heap.pool_at(place);
+    if pool.push(block) {
+        after_event_of(pool);
+    }
+}
+
+/// The rare end of `free`: the countdown of the pool is at zero.
 #[cold]
 #[inline(never)]
-fn after_event_of(list: &FreeList) {
-    after_event(thread::current(), list);
+fn after_event_of(pool: &Pool) {
+    after_event(thread::current(), pool);
 }
 
 /// What the fast path of `free` does not serve: null, pools of others and full ones, runs, mappings, mistakes.
@@ -275,7 +289,7 @@ pub fn usable_size(block: *mut u8, call: Call) -> usize {
     if block.is_null() {
         return 0;
     }
-    match find(block as usize) {
+    match find_protected(block as usize, true) {
         Ok(Place::Pool(pool, _)) => pool.block_size(),
         Ok(Place::Run(run)) => large::size_of(run),
         Ok(Place::Mapping(size)) => size,

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` asks the heap's slot map
-//! whether the pointer is a block of one of its own pools, and pushes it to the list that the map names.
+//! whether the pointer is a block of one of its own pools, and pushes it to the bin that the map names, or to its pool when that bin is full.
 //!
 //! Nothing here allocates, uses `std`, or panics on a path that a program can reach.
 

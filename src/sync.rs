@@ -14,10 +14,10 @@ pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
-pub use spinning::Lock;
+pub use spinning::{Guard, Lock};
 
 #[cfg(loom)]
-pub use modelled::Lock;
+pub use modelled::{Guard, Lock};
 
 #[cfg(not(loom))]
 mod spinning {
@@ -42,6 +42,9 @@ mod spinning {
         }
     }
 
+    /// Gives the lock back when it is dropped.
+    pub type Guard<'a, T> = SpinMutexGuard<'a, T>;
+
     /// A mutual exclusion lock around `T`.
     pub struct Lock<T>(SpinMutex<T, GiveWay>);
 
@@ -51,7 +54,7 @@ mod spinning {
         }
 
         #[inline]
-        pub fn lock(&self) -> SpinMutexGuard<'_, T> {
+        pub fn lock(&self) -> Guard<'_, T> {
             match self.0.try_lock() {
                 Some(guard) => guard,
                 None => self.wait_and_lock(),
@@ -60,14 +63,14 @@ mod spinning {
 
         /// Locks if nobody holds the lock now.
         #[inline]
-        pub fn try_lock(&self) -> Option<SpinMutexGuard<'_, T>> {
+        pub fn try_lock(&self) -> Option<Guard<'_, T>> {
             self.0.try_lock()
         }
 
         /// Out of line: the wait would be at each of the many places that lock.
         #[cold]
         #[inline(never)]
-        fn wait_and_lock(&self) -> SpinMutexGuard<'_, T> {
+        fn wait_and_lock(&self) -> Guard<'_, T> {
             self.0.lock()
         }
 
@@ -98,6 +101,9 @@ mod spinning {
 
 #[cfg(loom)]
 mod modelled {
+    /// As outside the model.
+    pub type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
     /// As outside the model; loom explores every order in which threads take it.
     pub struct Lock<T>(loom::sync::Mutex<T>);
 
@@ -106,8 +112,12 @@ mod modelled {
             Lock(loom::sync::Mutex::new(value))
         }
 
-        pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        pub fn lock(&self) -> Guard<'_, T> {
             self.0.lock().unwrap()
+        }
+
+        pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+            self.0.try_lock().ok()
         }
     }
 }

@@ -217,8 +217,11 @@ programs! {
     returned_though_zeroed: "returned.c", ["zeroed"], 60, [preloaded: Preloaded];
     returned_when_shrunk: "returned.c", ["shrunk"], 60, [preloaded: Preloaded];
     returned_though_one_is_locked: "returned.c", ["locked"], 60, [preloaded: Preloaded];
+    returned_where_all_is_locked: "returned.c", ["refused"], 60, [preloaded: Preloaded];
     returned_beside_protected_blocks: "returned.c", ["protected"], 60, [linked: Linked, preloaded: Preloaded];
     returned_after_equal_spikes: "returned.c", ["learned"], 60, [preloaded: Preloaded];
+    returned_when_forgotten: "returned.c", ["forgotten"], 60, [preloaded: Preloaded];
+    returned_from_a_busy_thread: "returned.c", ["busy"], 60, [preloaded: Preloaded];
     promise_of_one_thread: "promise.c", ["1", "1"], 120, [linked: Linked, preloaded: Preloaded];
     promise_of_two_threads: "promise.c", ["2", "2"], 120, [linked: Linked, with_static_library: Static];
     promise_of_four_threads: "promise.c", ["4", "3"], 120, [linked: Linked, preloaded: Preloaded];

@@ -85,9 +85,14 @@ pub unsafe extern "C" fn pymalloc_free(ptr: *mut c_void) {
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_calloc(count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
-        Some(total) => checked(alloc::allocate_zeroed(total)),
+        Some(total) => alloc::allocate_zeroed_or(total, calloc_beyond_bins),
         None => out_of_memory(),
     }
+}
+
+#[inline(never)]
+fn calloc_beyond_bins(size: usize) -> *mut c_void {
+    checked(alloc::allocate_zeroed(size))
 }
 
 /// Resizes for one of the calls that do so.
@@ -306,7 +311,8 @@ pub extern "C" fn pymalloc_stats_json(fd: c_int) -> c_int {
     status(text.text("\n").flush())
 }
 
-/// For pymalloc_heapmap(): leave the states of the single blocks out.
+/// For pymalloc_heapmap(): leave the states of the single blocks out. The free blocks that threads have at hand then count as in use in
+/// their pools; in the totals they do not.
 pub const PYMALLOC_HEAPMAP_WITHOUT_BLOCKS: c_int = 1;
 
 /// Writes a snapshot of the heap to the file descriptor `fd`: every arena, pool, block and mapping, as one JSON object on one

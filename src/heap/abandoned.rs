@@ -35,7 +35,7 @@ impl AbandonedPools {
         }
     }
 
-    /// Puts a pool that just became abandoned on its list. It is still the caller's until `Pool::leave`.
+    /// Puts a pool that just became abandoned on its list. It is still the caller's until `Pool::try_leave`.
     pub fn add(&self, pool: &Pool) {
         let class = pool.class();
         let lists = self.lists.lock();

@@ -1,12 +1,14 @@
 //! Heaps: where a thread's allocations come from and its frees go.
 //!
-//! - `usedpools`: the heap of one thread: bins, current pools, used pools.
+//! - `usedpools`: the heap of one thread: its bins and used pools.
+//! - `bin`: the free blocks at hand, of one size class.
 //! - `slack`: how much may stay resident in used pools without a live block.
 //! - `slot_map`: which slots are those of the heap's own pools, for `free`.
 //! - `abandoned`: the pools that threads which ended left behind.
 //! - `roster`: all heaps there are, those of threads and the spare ones.
 
 pub mod abandoned;
+mod bin;
 #[cfg(not(loom))]
 pub mod roster;
 #[cfg(not(loom))]
@@ -19,7 +21,9 @@ mod usedpools;
 #[cfg(not(loom))]
 pub use slack::mind_learned;
 #[cfg(not(loom))]
-pub use usedpools::{Heap, after_event, free_foreign, free_own, is_free_in_foreign};
+pub use slot_map::MapPlace;
+#[cfg(not(loom))]
+pub use usedpools::{Heap, after_event, free_foreign, free_own, is_free};
 
 #[cfg(all(test, loom))]
 mod model;

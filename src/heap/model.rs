@@ -14,15 +14,15 @@
 //! A check also names the outcomes that must have been met, so that none holds merely because nothing happened.
 
 use super::abandoned::AbandonedPools;
+use super::bin::Bin;
 use crate::geometry::{ARENA_SIZE, HEADER_SHIFT};
 use crate::pool::remote::Pushed;
-use crate::pool::{Block, FreeList, Owner, Pool, PoolList, State};
+use crate::pool::{Block, Owner, Pool, PoolList, State};
 use crate::size_class::{CLASSES, TABLE};
-use crate::sync::Lock;
+use crate::sync::{Guard, Lock};
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
-use loom::sync::MutexGuard;
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use loom::thread::{self, JoinHandle};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeSet;
@@ -87,8 +87,8 @@ impl Outcomes {
 }
 
 /// Explores all runs of `run` in which threads are preempted at most so many times (two show each failure that was put in to
-/// try the checks; `LOOM_MAX_PREEMPTIONS` overrides it). `run` gets the owner of a current pool whose blocks are all in
-/// use. Each of `expected` must be met in one of the runs, and nothing else.
+/// try the checks; `LOOM_MAX_PREEMPTIONS` overrides it). `run` gets the owner of a used pool whose blocks are all in
+/// use, and whose bin takes none. Each of `expected` must be met in one of the runs, and nothing else.
 fn check(
     preemptions: usize,
     expected: &[&'static str],
@@ -106,7 +106,7 @@ fn check(
 
 /// As much of a heap as matters here.
 struct Heap {
-    bin: FreeList,
+    bin: Bin,
     used: Lock<PoolList>,
     /// Whether the slot map shows the pool.
     shows: AtomicBool,
@@ -115,7 +115,7 @@ struct Heap {
 impl Heap {
     fn new() -> Self {
         Heap {
-            bin: FreeList::new(),
+            bin: Bin::new(),
             used: Lock::new(PoolList::new()),
             shows: AtomicBool::new(false),
         }
@@ -179,12 +179,11 @@ impl Thread {
             number: 1,
             has_heap: true,
         };
-        let (pool, bin) = (first.pool(), first.bin());
+        let pool = first.pool();
         pool.become_used_first(CLASS, first.as_owner());
-        pool.become_current(bin);
+        first.own_heap().used.lock().push_front(pool);
         while pool.has_untouched() {
-            pool.cut_more(bin);
-            while !bin.pop().is_null() {}
+            pool.cut_more();
         }
         first.own_heap().shows.store(true, Ordering::Relaxed);
         first
@@ -208,7 +207,7 @@ impl Thread {
         self.has_heap.then(|| &self.world.heaps[self.number])
     }
 
-    fn bin(&self) -> &FreeList {
+    fn bin(&self) -> &Bin {
         &self.world.heaps[self.number].bin
     }
 
@@ -229,7 +228,7 @@ impl Thread {
         self.world.begun.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn lock<'a>(&self, heap: &'a Heap) -> MutexGuard<'a, PoolList> {
+    fn lock<'a>(&self, heap: &'a Heap) -> Guard<'a, PoolList> {
         self.begin();
         heap.used.lock()
     }
@@ -282,14 +281,17 @@ impl Thread {
         self.pool().block_at(address).unwrap()
     }
 
+    fn index_of(&self, block: *const Block) -> usize {
+        self.pool().block_around(block as usize).unwrap().0 as usize
+    }
+
     /// Allocates from the bin. The index of the block.
     fn allocate(&self) -> Option<usize> {
         let block = self.bin().pop() as usize;
         if block == 0 {
             return None;
         }
-        let (index, _) = self.pool().block_around(block).unwrap();
-        let index = index as usize;
+        let index = self.index_of(block as *const Block);
         self.change_contents(index, Contents::Last(index), Contents::Data(index));
         Some(index)
     }
@@ -301,6 +303,10 @@ impl Thread {
         if let Some(heap) = self.heap() {
             if heap.shows.load(Ordering::Relaxed) {
                 self.is_owner();
+                if heap.bin.has_room() {
+                    heap.bin.push(self.block(index));
+                    return self.note("kept in a bin");
+                }
                 if self.push(index) {
                     let used = self.lock(heap);
                     self.handle_event(heap, &used);
@@ -345,16 +351,10 @@ impl Thread {
     fn free_own(&self, heap: &Heap, index: usize) {
         let used = self.lock(heap);
         self.is_owner();
-        let is_used = self.pool().state() == State::Used;
-        if is_used {
-            self.pool().collect_into_local();
-        }
-        let event = self.push(index);
-        match is_used {
-            true => self.enter_used(heap),
-            false => heap.shows.store(true, Ordering::Relaxed),
-        }
-        if event {
+        self.pool().collect_into_local();
+        self.push(index);
+        self.enter_used(heap);
+        if self.pool().is_at_event() {
             self.handle_event(heap, &used);
         }
     }
@@ -395,7 +395,23 @@ impl Thread {
             return true;
         };
         let heap = &self.world.heaps[number];
-        let used = self.lock(heap);
+        self.begin();
+        let first = pool.remote.count() == 0 && pool.in_use() > 1;
+        let used = match heap.used.try_lock() {
+            Some(used) => used,
+            None if first => {
+                match pool.remote.push_or_claim(self.block(index), pool.start()) {
+                    Pushed::Posted => {
+                        self.note("posted to a busy owner");
+                        fence(Ordering::SeqCst);
+                        heap.shows.store(false, Ordering::Relaxed);
+                    }
+                    Pushed::Claimed => self.free_claimed(index),
+                }
+                return true;
+            }
+            None => self.lock(heap),
+        };
         if !pool.is_owned_by(owner) || pool.state() != State::Used {
             return false;
         }
@@ -433,13 +449,10 @@ impl Thread {
         };
         let used = self.lock(heap);
         self.pool().become_used_by(self.as_owner());
-        let event = self.push(index);
+        self.push(index);
         self.enter_used(heap);
         used.push_front(self.pool());
-        if self.pool().remote.count() == self.pool().in_use() {
-            self.pool().collect_into_local();
-            self.take_out_empty(heap, &used);
-        } else if event {
+        if self.pool().is_at_event() {
             self.handle_event(heap, &used);
         }
     }
@@ -448,34 +461,74 @@ impl Thread {
     fn enter_used(&self, heap: &Heap) {
         let shows = self.pool().remote.count() == 0;
         heap.shows.store(shows, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if shows && self.pool().remote.count() > 0 {
+            heap.shows.store(false, Ordering::Relaxed);
+        }
     }
 
     fn own_heap(&self) -> &Heap {
         self.heap().expect("only for threads that have one")
     }
 
-    fn give_full_up(&self) {
+    fn try_leave_full(&self) {
         let heap = self.own_heap();
-        let _used = self.lock(heap);
+        let used = self.lock(heap);
         heap.shows.store(false, Ordering::Relaxed);
+        used.remove(self.pool());
         self.gives_up();
         if self.pool().try_become_full() {
             return self.note("given up");
         }
         self.becomes_owner();
         self.note("kept");
-        heap.shows.store(true, Ordering::Relaxed);
-        assert_eq!(self.pool().state(), State::Current);
+        used.push_front(self.pool());
+        assert_eq!(self.pool().state(), State::Used);
         assert!(self.pool().is_owned_by(self.as_owner()));
-        assert!(self.pool().collect_into_bin(self.bin()));
+        assert!(self.fill(heap));
     }
 
-    /// Puts the current pool among the used ones.
-    fn make_used(&self) {
-        let used = self.lock(self.own_heap());
-        self.pool().become_used(self.bin());
-        self.enter_used(self.own_heap());
-        used.push_front(self.pool());
+    /// Fills the empty bin from the pool. The caller holds the heap's lock. False when the pool has no block.
+    fn fill(&self, heap: &Heap) -> bool {
+        self.is_owner();
+        heap.bin.start(BLOCKS as u16);
+        self.pool().collect_into_local();
+        let (blocks, count) = self.pool().take_all();
+        self.enter_used(heap);
+        heap.bin.append(blocks, count);
+        count > 0
+    }
+
+    fn refill(&self) {
+        let heap = self.own_heap();
+        let _used = self.lock(heap);
+        self.fill(heap);
+    }
+
+    /// Gives the blocks of the bin back to the pool, which the thread owns or not.
+    fn empty_bin(&self) {
+        let heap = self.own_heap();
+        let mut foreign = Vec::new();
+        let used = self.lock(heap);
+        let mut blocks = heap.bin.take_all();
+        // SAFETY: blocks that were in the bin.
+        while let Some(block) = unsafe { blocks.as_ref() } {
+            blocks = block.next();
+            self.looks();
+            let index = self.index_of(block);
+            if !self.pool().is_owned_by(self.as_owner()) {
+                foreign.push(index);
+                continue;
+            }
+            self.push(index);
+            if self.pool().is_at_event() {
+                self.handle_event(heap, &used);
+            }
+        }
+        drop(used);
+        foreign
+            .into_iter()
+            .for_each(|index| self.free_foreign(index));
     }
 
     fn trim(&self) {
@@ -511,13 +564,16 @@ impl Thread {
     fn abandon(&self) {
         self.is_owner();
         self.pool().become_abandoned();
-        self.world.abandoned.add(self.pool());
-        self.gives_up();
-        if self.pool().leave() {
-            return self.note("left");
+        while self.pool().in_use() > 0 {
+            self.world.abandoned.add(self.pool());
+            self.gives_up();
+            if self.pool().try_leave() {
+                return self.note("left");
+            }
+            self.becomes_owner();
+            self.world.abandoned.remove(self.pool());
+            self.pool().collect_into_local();
         }
-        self.becomes_owner();
-        self.world.abandoned.remove(self.pool());
         self.release_vacant();
     }
 
@@ -530,14 +586,14 @@ impl Thread {
         self.note("adopted");
         self.looks();
         let heap = self.own_heap();
-        let _used = self.lock(heap);
+        let used = self.lock(heap);
         self.pool().become_used_by(self.as_owner());
-        self.pool().become_current(&heap.bin);
-        heap.shows.store(true, Ordering::Relaxed);
+        used.push_front(self.pool());
+        self.fill(heap);
         true
     }
 
-    /// Claims a full pool only to look at it, as `is_free_in_foreign` does.
+    /// Claims a full pool only to look at it, as `is_on_a_list_of` does.
     fn look_at_lists(&self) {
         self.begin();
         self.looks();
@@ -554,7 +610,7 @@ impl Thread {
             return self.abandon();
         }
         self.gives_up();
-        if self.pool().try_become_full_again() {
+        if self.pool().try_become_full() {
             return self.note("full again");
         }
         self.becomes_owner();
@@ -579,42 +635,49 @@ impl Thread {
         let owner = self.world.owner.with(|owner| unsafe { *owner });
         let adopted = self.world.abandoned.adopt(CLASS).is_some();
         assert_eq!(adopted, pool.state() == State::Abandoned);
-        if matches!(pool.state(), State::Current | State::Used) {
-            let heap = ptr::from_ref(&self.world.heaps[owner]);
-            assert!(pool.is_owned_by(heap.cast()));
+        let mut places = BTreeSet::from_iter(in_use.iter().copied());
+        for heap in &self.world.heaps {
+            while let block @ 1.. = heap.bin.pop() as usize {
+                let index = self.index_of(block as *const Block);
+                assert!(places.insert(index), "block {index} is in two places");
+            }
         }
         match pool.state() {
             State::Vacant => {
-                assert_eq!((owner, in_use.len()), (NOBODY, 0));
+                assert_eq!((owner, places.len()), (NOBODY, 0));
                 assert_eq!((pool.in_use(), pool.remote.count()), (0, 0));
                 return self.check_unlisted();
             }
             // An empty one must not be left to wait for a heap in need.
-            State::Abandoned => assert!(owner == NOBODY && !in_use.is_empty()),
+            State::Abandoned => assert!(owner == NOBODY && !places.is_empty()),
             State::Full => {
-                assert_eq!((owner, in_use.len()), (NOBODY, BLOCKS));
+                assert_eq!((owner, places.len()), (NOBODY, BLOCKS));
                 assert!(pool.remote.try_claim());
             }
-            State::Current => pool.become_used(&self.world.heaps[owner].bin),
             State::Used => {
-                assert_ne!(owner, NOBODY);
-                if in_use.is_empty() {
+                let heap = ptr::from_ref(&self.world.heaps[owner]);
+                assert!(owner != NOBODY && pool.is_owned_by(heap.cast()));
+                if places.is_empty() {
                     // The owner's last free without the lock and the first remote free met: each left it to the other.
                     self.note("empty until its owner looks");
                 }
             }
         }
-        if matches!(pool.state(), State::Abandoned | State::Full) {
+        if pool.state() != State::Used {
             pool.become_used_by(self.as_owner());
         }
         pool.collect_into_local();
-        assert_eq!(pool.in_use() as usize, in_use.len());
-        pool.become_current(self.bin());
-        let mut in_use = BTreeSet::from_iter(in_use.iter().copied());
-        while let Some(block) = self.allocate() {
-            assert!(in_use.insert(block), "block {block} is in two places");
+        assert_eq!(pool.in_use() as usize, places.len());
+        let (mut next, count) = pool.take_all();
+        for _ in 0..count {
+            assert!(
+                places.insert(self.index_of(next)),
+                "a block is in two places"
+            );
+            // SAFETY: a block of the list.
+            next = unsafe { &*next }.next();
         }
-        assert_eq!(in_use.len(), BLOCKS, "a block is lost");
+        assert_eq!(places.len(), BLOCKS, "a block is lost");
         self.check_unlisted();
     }
 
@@ -634,30 +697,32 @@ impl Running {
 }
 
 #[test]
-fn loom_remote_frees_into_a_current_pool() {
-    check(3, &["posted", "allocated anew"], |owner| {
-        let freers = [
-            owner.start(2, true, |thread| {
-                thread.free(0);
-                thread.free(1);
-            }),
-            owner.start(3, false, |thread| thread.free(2)),
-        ];
-        let mut in_use = vec![3];
-        for _ in 0..2 {
-            owner.begin();
-            owner.is_owner();
-            if owner.bin().is_empty() {
-                owner.pool().collect_into_bin(owner.bin());
+fn loom_remote_frees_into_a_pool_that_fills_a_bin() {
+    check(
+        3,
+        &["posted", "posted to a busy owner", "allocated anew"],
+        |owner| {
+            let freers = [
+                owner.start(2, true, |thread| {
+                    thread.free(0);
+                    thread.free(1);
+                }),
+                owner.start(3, false, |thread| thread.free(2)),
+            ];
+            let mut in_use = vec![3];
+            for _ in 0..2 {
+                if owner.bin().is_empty() {
+                    owner.refill();
+                }
+                if let Some(block) = owner.allocate() {
+                    owner.note("allocated anew");
+                    in_use.push(block);
+                }
             }
-            if let Some(block) = owner.allocate() {
-                owner.note("allocated anew");
-                in_use.push(block);
-            }
-        }
-        freers.into_iter().for_each(Running::join);
-        owner.finish(&in_use);
-    });
+            freers.into_iter().for_each(Running::join);
+            owner.finish(&in_use);
+        },
+    );
 }
 
 #[test]
@@ -666,13 +731,13 @@ fn loom_remote_frees_into_a_used_pool() {
         3,
         &[
             "posted",
+            "posted to a busy owner",
             "emptied at an event",
             "emptied for its owner",
             "released",
             "empty until its owner looks",
         ],
         |owner| {
-            owner.make_used();
             let freers = [
                 owner.start(2, true, |thread| {
                     thread.free(0);
@@ -690,7 +755,13 @@ fn loom_remote_frees_into_a_used_pool() {
 
 #[test]
 fn loom_full_pool_is_given_up_while_two_free_into_it() {
-    let expected = ["posted", "claimed", "given up", "kept"];
+    let expected = [
+        "posted",
+        "posted to a busy owner",
+        "claimed",
+        "given up",
+        "kept",
+    ];
     check(2, &expected, |owner| {
         let freers = [
             owner.start(2, true, |thread| {
@@ -699,7 +770,7 @@ fn loom_full_pool_is_given_up_while_two_free_into_it() {
             }),
             owner.start(3, true, |thread| thread.free(2)),
         ];
-        owner.give_full_up();
+        owner.try_leave_full();
         freers.into_iter().for_each(Running::join);
         owner.finish(&[3]);
     });
@@ -709,6 +780,8 @@ fn loom_full_pool_is_given_up_while_two_free_into_it() {
 fn loom_former_owner_frees_into_a_full_pool_like_others() {
     let expected = [
         "posted",
+        "posted to a busy owner",
+        "kept in a bin",
         "claimed",
         "given up",
         "kept",
@@ -719,7 +792,7 @@ fn loom_former_owner_frees_into_a_full_pool_like_others() {
     ];
     check(3, &expected, |owner| {
         let freer = owner.start(2, true, |thread| thread.free(0));
-        owner.give_full_up();
+        owner.try_leave_full();
         for block in 1..BLOCKS {
             owner.free(block);
         }
@@ -729,26 +802,37 @@ fn loom_former_owner_frees_into_a_full_pool_like_others() {
 }
 
 #[test]
-fn loom_pool_stays_current_when_a_remote_free_comes_first() {
-    check(3, &["posted", "claimed", "given up", "kept"], |owner| {
-        let freer = owner.start(2, true, |thread| thread.free(0));
-        owner.give_full_up();
-        let mut in_use = vec![1, 2, 3];
-        if owner.pool().is_owned_by(owner.as_owner()) {
-            in_use.extend(owner.allocate());
-            assert_eq!(in_use.len(), BLOCKS);
-            // Now it must be possible: no block is left that could come.
-            owner.give_full_up();
-        }
-        freer.join();
-        owner.finish(&in_use);
-    });
+fn loom_pool_is_kept_when_a_remote_free_comes_first() {
+    check(
+        3,
+        &[
+            "posted",
+            "posted to a busy owner",
+            "claimed",
+            "given up",
+            "kept",
+        ],
+        |owner| {
+            let freer = owner.start(2, true, |thread| thread.free(0));
+            owner.try_leave_full();
+            let mut in_use = vec![1, 2, 3];
+            if owner.pool().is_owned_by(owner.as_owner()) {
+                in_use.extend(owner.allocate());
+                assert_eq!(in_use.len(), BLOCKS);
+                // Now it must be possible: no block is left that could come.
+                owner.try_leave_full();
+            }
+            freer.join();
+            owner.finish(&in_use);
+        },
+    );
 }
 
 #[test]
 fn loom_full_pool_is_looked_at_while_two_free_into_it() {
     let expected = [
         "posted",
+        "posted to a busy owner",
         "claimed",
         "given up",
         "full again",
@@ -756,7 +840,7 @@ fn loom_full_pool_is_looked_at_while_two_free_into_it() {
         "adopted",
     ];
     check(2, &expected, |owner| {
-        owner.give_full_up();
+        owner.try_leave_full();
         let freers = [
             owner.start(2, true, |thread| thread.free(0)),
             owner.start(3, false, |thread| thread.free(1)),
@@ -771,7 +855,6 @@ fn loom_full_pool_is_looked_at_while_two_free_into_it() {
 
 /// Leaves the pool with `in_use` blocks in use, the others free.
 fn abandon_with(owner: &Thread, in_use: usize) {
-    owner.make_used();
     for block in in_use..BLOCKS {
         owner.free(block);
     }
@@ -780,7 +863,13 @@ fn abandon_with(owner: &Thread, in_use: usize) {
 
 #[test]
 fn loom_pool_is_abandoned_while_one_frees_and_one_adopts() {
-    let expected = ["posted", "claimed", "left", "adopted"];
+    let expected = [
+        "posted",
+        "posted to a busy owner",
+        "claimed",
+        "left",
+        "adopted",
+    ];
     check(3, &expected, |owner| {
         let others = [
             owner.start(2, true, |thread| thread.free(0)),
@@ -798,6 +887,7 @@ fn loom_pool_is_abandoned_while_one_frees_and_one_adopts() {
 fn loom_pool_is_abandoned_while_its_last_blocks_are_freed() {
     let expected = [
         "posted",
+        "posted to a busy owner",
         "claimed",
         "left",
         "released",
@@ -817,26 +907,43 @@ fn loom_pool_is_abandoned_while_its_last_blocks_are_freed() {
 
 #[test]
 fn loom_two_adopt_an_abandoned_pool_while_one_frees_into_it() {
-    check(3, &["posted", "claimed", "left", "adopted"], |owner| {
-        abandon_with(&owner, 2);
-        let others = [2, 3].map(|number| {
-            owner.start(number, true, |thread| {
-                thread.adopt();
-            })
-        });
-        let freer = Thread {
-            has_heap: false,
-            ..owner
-        };
-        freer.free(0);
-        others.into_iter().for_each(Running::join);
-        freer.finish(&[1]);
-    });
+    check(
+        3,
+        &[
+            "posted",
+            "posted to a busy owner",
+            "claimed",
+            "left",
+            "adopted",
+        ],
+        |owner| {
+            abandon_with(&owner, 2);
+            let others = [2, 3].map(|number| {
+                owner.start(number, true, |thread| {
+                    thread.adopt();
+                })
+            });
+            let freer = Thread {
+                has_heap: false,
+                ..owner
+            };
+            freer.free(0);
+            others.into_iter().for_each(Running::join);
+            freer.finish(&[1]);
+        },
+    );
 }
 
 #[test]
 fn loom_last_block_of_an_adopted_pool_is_freed() {
-    let expected = ["posted", "claimed", "left", "adopted", "released"];
+    let expected = [
+        "posted",
+        "posted to a busy owner",
+        "claimed",
+        "left",
+        "adopted",
+        "released",
+    ];
     check(3, &expected, |owner| {
         abandon_with(&owner, 1);
         let others = [
@@ -846,6 +953,63 @@ fn loom_last_block_of_an_adopted_pool_is_freed() {
             owner.start(3, false, |thread| thread.free(0)),
         ];
         others.into_iter().for_each(Running::join);
+        owner.finish(&[]);
+    });
+}
+
+#[test]
+fn loom_blocks_come_back_from_a_bin_while_others_free() {
+    let expected = [
+        "posted",
+        "posted to a busy owner",
+        "kept in a bin",
+        "emptied at an event",
+        "emptied for its owner",
+        "released",
+        "empty until its owner looks",
+    ];
+    check(3, &expected, |owner| {
+        owner.bin().start(1);
+        let freers = [
+            owner.start(2, true, |thread| {
+                thread.free(0);
+                thread.free(1);
+            }),
+            owner.start(3, false, |thread| thread.free(2)),
+        ];
+        owner.free(3);
+        owner.empty_bin();
+        freers.into_iter().for_each(Running::join);
+        owner.finish(&[]);
+    });
+}
+
+#[test]
+fn loom_block_in_a_bin_of_another_thread() {
+    let expected = [
+        "posted",
+        "posted to a busy owner",
+        "kept in a bin",
+        "claimed",
+        "given up",
+        "kept",
+        "emptied at an event",
+        "emptied for its owner",
+        "released",
+        "empty until its owner looks",
+    ];
+    check(3, &expected, |owner| {
+        let freer = owner.start(2, true, |thread| {
+            thread.bin().start(1);
+            thread.free(0);
+            thread.empty_bin();
+        });
+        owner.try_leave_full();
+        for block in 1..BLOCKS {
+            owner.free(block);
+        }
+        owner.empty_bin();
+        freer.join();
         owner.finish(&[]);
     });
 }

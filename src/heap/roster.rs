@@ -39,6 +39,7 @@ pub static ROSTER: Lock<Roster> = Lock::new(Roster {
 /// See `layout`.
 pub const LAYOUT: u64 = mix(&[
     layout! { Roster { last } Lock<Roster> {} },
+    super::bin::LAYOUT,
     usedpools::LAYOUT,
 ]);
 
@@ -155,8 +156,14 @@ pub fn trim(own: Option<&Heap>) -> bool {
     returned
 }
 
+/// Whether something is so of any heap.
+pub fn is_any(mut is_so: impl FnMut(&Heap) -> bool) -> bool {
+    let mut found = false;
+    ROSTER.lock().each(|heap| found = found || is_so(heap));
+    found
+}
+
 /// Figures about heaps.
-#[derive(Default)]
 pub struct Counts {
     /// Heaps that threads have.
     pub live: usize,
@@ -164,17 +171,27 @@ pub struct Counts {
     pub spare: usize,
     /// Blocks freed by threads that did not own their pool.
     pub remote_frees: usize,
+    /// Blocks in bins, by size class.
+    pub in_bins: [usize; CLASSES],
 }
 
 /// Counts the heaps.
 pub fn counts() -> Counts {
-    let mut counts = Counts::default();
+    let mut counts = Counts {
+        live: 0,
+        spare: 0,
+        remote_frees: 0,
+        in_bins: [0; CLASSES],
+    };
     ROSTER.lock().each(|heap| {
         // Relaxed: the lock is held.
         let taken = heap.taken.load(Ordering::Relaxed);
         counts.live += usize::from(taken);
         counts.spare += usize::from(!taken);
         counts.remote_frees += heap.remote_frees();
+        for (count, bin) in counts.in_bins.iter_mut().zip(heap.bins()) {
+            *count += bin.len();
+        }
     });
     counts
 }

@@ -1,7 +1,7 @@
 //! The slot map: what a thread's `free` looks at to learn whether a pointer is a block of one of its own pools.
 //!
 //! For every slot of the pools that a heap owns it holds, at the place that the slot's address selects, where the pool starts,
-//! how its blocks are told, and which free list takes them. Of any address at all, one multiplication and one comparison
+//! how its blocks are told, and which bin takes them. Of any address at all, one multiplication and one comparison
 //! then decide whether it is the start of a block that was handed out, in a pool of this very heap: ownership, validity and
 //! position together. Null, pointers to elsewhere and blocks of others all fail the same comparison.
 //!
@@ -10,16 +10,18 @@
 //!
 //! What must hold: an entry whose limit is not 0 describes a pool that the heap owns, as its header does. Entries are changed under
 //! the heap's lock; its thread reads them without, and only it enters pools. Others take pools out (limit 0) into which they have
-//! freed, so that its thread comes by the lock the next time; should it just be reading, its free is one of the many that go before.
+//! freed, with or without the lock, so that its thread comes by the lock the next time; should it just be reading, its free is one of the many that go before.
 //! Pools that others give back have no block left that it could come for.
 
+use super::bin::Bin;
+use crate::arena;
 use crate::cpu;
 use crate::geometry::{SLOT_SHIFT, SLOT_SIZE};
-use crate::pool::{FreeList, Pool};
+use crate::pool::Pool;
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Places of the map. 2^17 slots of 16 KiB are 2 GiB: pools that a thread frees into at the same time and that lie further apart
 /// than this can want the same place. It costs 4 MiB of addresses a thread, half of what its stack takes.
@@ -29,14 +31,33 @@ const PLACES: usize = 1 << 17;
 #[repr(C, align(32))]
 struct Entry {
     /// The first byte of the slot's pool.
-    start: Cell<usize>,
+    start: AtomicUsize,
     /// The reciprocal of its block size.
     reciprocal: Cell<u64>,
     /// The number of its cut blocks times the drift of its class; 0 makes the entry void.
     limit: AtomicU64,
     /// Where frees into it go.
-    list: Cell<*const FreeList>,
+    bin: Cell<*const Bin>,
 }
+
+impl Entry {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // Relaxed: written by the heap's thread alone, under the lock; `leave_posted` takes it for a hint.
+        self.start.load(Ordering::Relaxed)
+    }
+
+    /// The pool of an entry that is not void.
+    #[inline(always)]
+    fn pool(&self) -> &Pool {
+        // SAFETY: the start of a pool that the heap owns, and so that of a slot.
+        unsafe { Pool::at(arena::header_of(self.start())) }
+    }
+}
+
+/// Where an entry is: bytes from the start of the map.
+#[derive(Clone, Copy)]
+pub struct MapPlace(usize);
 
 #[repr(C)]
 pub struct SlotMap {
@@ -52,10 +73,10 @@ impl SlotMap {
         SlotMap {
             entries: [const {
                 Entry {
-                    start: Cell::new(0),
+                    start: AtomicUsize::new(0),
                     reciprocal: Cell::new(0),
                     limit: AtomicU64::new(0),
-                    list: Cell::new(ptr::null()),
+                    bin: Cell::new(ptr::null()),
                 }
             }; PLACES],
         }
@@ -66,27 +87,47 @@ impl SlotMap {
         &self.entries[address >> SLOT_SHIFT & (PLACES - 1)]
     }
 
-    /// The free list for the block at `address`, if that is the start of a block that was handed out, in a pool of this heap. Only for
-    /// the heap's thread.
+    /// The bin for the block at `address`, and the place of its entry, if that is the start of a block that was handed out, in a pool of
+    /// the heap at `heap`, whose map lies `OFFSET` bytes behind. Only for the heap's thread. (By the heap's address, so that the
+    /// distance of the map is a part of each instruction.)
+    ///
+    /// # Safety
+    /// The calling thread's heap, with its map at that distance.
     #[inline(always)]
-    pub fn list_of(&self, address: usize) -> Option<&FreeList> {
-        let entry = self.entry(address);
-        let offset = address.wrapping_sub(entry.start.get()) as u64;
+    pub unsafe fn bin_of<'a, const OFFSET: usize>(
+        heap: usize,
+        address: usize,
+    ) -> Option<(&'a Bin, MapPlace)> {
+        let place = (address >> SLOT_SHIFT & (PLACES - 1)) * size_of::<Entry>();
+        // SAFETY: an entry of the map, which the caller vouches for.
+        let offset = unsafe {
+            cpu::distance_from::<OFFSET, { offset_of!(Entry, start) }>(address, heap, place)
+        };
+        // SAFETY: as above. (The compiler merges this plain load into the multiplication, and makes no
+        // address of it.)
+        let reciprocal = unsafe { &*((heap + OFFSET + place) as *const Entry) }
+            .reciprocal
+            .get();
         // See `size_class::TABLE` for why this tells exactly the starts of the cut blocks.
-        let product = offset.wrapping_mul(entry.reciprocal.get());
+        let product = offset.wrapping_mul(reciprocal);
         // Relaxed: see the top of this file.
-        // SAFETY: the limit of the entry.
-        if !unsafe {
-            cpu::is_below::<{ offset_of!(Entry, limit) }>(product, ptr::from_ref(entry).cast())
-        } {
+        // SAFETY: see above.
+        if !unsafe { cpu::is_below::<OFFSET, { offset_of!(Entry, limit) }>(product, heap, place) } {
             return None;
         }
-        let list = entry.list.get();
-        // SAFETY: the list is in the header of a pool that the heap owns, or in the heap.
+        // SAFETY: see above; the entry is not void, and names a bin of the heap.
         unsafe {
-            core::hint::assert_unchecked(!list.is_null());
-            Some(&*list)
+            let bin = cpu::load_behind::<OFFSET, { offset_of!(Entry, bin) }>(heap, place);
+            core::hint::assert_unchecked(bin != 0);
+            Some((&*(bin as *const Bin), MapPlace(place)))
         }
+    }
+
+    /// The pool whose entry `bin_of` has just found at a place.
+    #[inline(always)]
+    pub fn pool_at(&self, place: MapPlace) -> &Pool {
+        // SAFETY: `bin_of` makes no place outside of the map.
+        unsafe { &*self.entries.as_ptr().byte_add(place.0) }.pool()
     }
 
     fn entries_of(&self, pool: &Pool) -> impl Iterator<Item = &Entry> {
@@ -95,12 +136,12 @@ impl SlotMap {
     }
 
     /// Enters a pool of the heap, or what has changed of it. Only for the heap's thread, under the heap's lock.
-    pub fn enter(&self, pool: &Pool) {
+    pub fn enter(&self, pool: &Pool, bin: &Bin) {
         let class = pool.size_class();
         for entry in self.entries_of(pool) {
-            entry.start.set(pool.start());
+            entry.start.store(pool.start(), Ordering::Relaxed);
             entry.reciprocal.set(class.reciprocal);
-            entry.list.set(pool.list());
+            entry.bin.set(bin);
             // Relaxed: the thread that reads it is this one.
             entry
                 .limit
@@ -108,10 +149,64 @@ impl SlotMap {
         }
     }
 
+    /// The pool of the heap, of so many slots, in which `address` lies, if the map shows it. Under the heap's lock.
+    #[inline]
+    pub fn pool_around(&self, address: usize, slots: usize) -> Option<&Pool> {
+        let entry = self.entry(address);
+        let start = entry.start();
+        // Relaxed: the lock is held.
+        let shown = entry.limit.load(Ordering::Relaxed) != 0
+            && address.wrapping_sub(start) < slots * SLOT_SIZE;
+        shown.then(|| entry.pool())
+    }
+
+    /// Notes that more blocks of a pool are cut, `before` until now. A void entry stays void. Only for the heap's thread, under the heap's lock.
+    #[inline(never)]
+    pub fn extend(&self, pool: &Pool, before: u32) {
+        let drift = pool.size_class().drift;
+        let limits = [before, pool.cut_blocks()].map(|cut| cut as u64 * drift);
+        for entry in self.entries_of(pool) {
+            if entry.start() == pool.start() {
+                // Relaxed: as in `enter`. In one step, so that what `leave_posted` stores is not undone.
+                let _ = entry.limit.compare_exchange(
+                    limits[0],
+                    limits[1],
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            }
+        }
+    }
+
+    /// Takes a pool out into which a block was just posted, from any thread and without the lock. The heap's thread, should it be
+    /// entering the pool right now, sees the block (`settle`). What is at the pool's place by now may be another pool of the
+    /// heap, which is entered again when its thread next comes by the lock for it.
+    #[inline(never)]
+    pub fn leave_posted(&self, start: usize, slots: usize) {
+        // SeqCst, with that in `settle`: either the void is stored after the entry, or the block is seen there.
+        fence(Ordering::SeqCst);
+        for slot in 0..slots {
+            let entry = self.entry(start + slot * SLOT_SIZE);
+            if entry.start() == start {
+                entry.limit.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// To be called after a pool was entered: it leaves again if a block was posted meanwhile.
+    pub fn settle(&self, pool: &Pool) {
+        // SeqCst: see `leave_posted`.
+        fence(Ordering::SeqCst);
+        if pool.remote.count() > 0 {
+            self.leave(pool);
+        }
+    }
+
     /// Takes a pool out that the heap is about to give up. Under the heap's lock.
+    #[inline(never)]
     pub fn leave(&self, pool: &Pool) {
         for entry in self.entries_of(pool) {
-            if entry.start.get() == pool.start() {
+            if entry.start() == pool.start() {
                 // Relaxed: whoever gets a block of what will be here next gets it by some synchronisation after this.
                 entry.limit.store(0, Ordering::Relaxed);
             }

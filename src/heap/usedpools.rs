@@ -1,30 +1,31 @@
 //! The heap of one thread.
 //!
-//! What it owns: for each size class a *bin* of free blocks, the *current* pool whose blocks those are,
-//! and the *usedpools*: the other pools of that class which the heap owns and which have room.
+//! What it owns: for each size class a *bin* of free blocks, and the *usedpools*: the pools of that class which the heap owns.
 //!
-//! The thread that a heap belongs to pops from its bins and pushes to its pools without any lock or atomic
-//! read-modify-write. Every change to a list of pools happens under the heap's lock. Its own thread takes that once
-//! a pool or page; others take it for the rare free that empties a pool of a thread that may be
-//! asleep, for `malloc_trim`, and for `fork`.
+//! The thread that a heap belongs to pops from its bins, and pushes to them, or to its pools when a bin is full, without any lock or
+//! atomic read-modify-write. Every change to a list of pools happens under the heap's lock, and so does every other change to a pool.
+//! Its own thread takes that when a bin is empty or a pool has an event; others take it for the rare free that empties a pool of a
+//! thread that may be asleep, for `malloc_trim`, and for `fork`.
 //!
-//! Where the next block comes from when a bin is empty, in this order, so that memory that was touched is filled
-//! before any other: remote frees of the current pool; another used pool with free blocks; the untouched part of
-//! the current pool; an abandoned pool; a new pool, which the arenas give from the fullest of them. Used pools are
-//! tried from the front. A full pool into which a block is freed goes to the back, so that it has more of them when its turn comes; one in
-//! which an event says that a page's worth of blocks is free goes to the back again, so that it drains.
+//! Where the next blocks come from when a bin is empty, in this order, so that memory that was touched is filled
+//! before any other: all free blocks of a used pool, or of several if they have few; the untouched part of
+//! a used pool; an abandoned pool; a new pool, which the arenas give from the fullest of them. Used pools are tried from the front; one
+//! that has nothing left to give goes to nobody. A full pool into which a block is freed goes to the back, so that it has more of them
+//! when its turn comes; one in which an event says that a page's worth of blocks is free goes to the back again, so that it drains.
 
 use super::abandoned::AbandonedPools;
+use super::bin::Bin;
 use super::roster;
 use super::slack;
-use super::slot_map::SlotMap;
-use crate::arena;
+use super::slot_map::{MapPlace, SlotMap};
+use crate::arena::{self, Slot};
 use crate::layout::layout;
 use crate::os;
 use crate::pool::remote::Pushed;
-use crate::pool::{Block, FreeList, Owner, Pool, PoolList, State};
+use crate::pool::{Block, Owner, Pool, PoolList, State};
 use crate::size_class::{CLASSES, TABLE};
-use crate::sync::Lock;
+use crate::sync::{Guard, Lock};
+use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
@@ -36,7 +37,7 @@ pub struct Heap {
     // All zeroes is a heap that nobody has used: a fresh mapping needs no initialisation, and a static one no place in
     // the file.
     /// First, so that a size rounded up to 16 is the offset of its bin.
-    bins: [FreeList; CLASSES],
+    bins: [Bin; CLASSES],
     lists: Lock<Lists>,
     /// The heap that entered the roster before this one. Written once.
     pub(super) next_in_roster: AtomicPtr<Heap>,
@@ -57,8 +58,15 @@ pub struct Heap {
 /// `make bench-instructions`, first in first out, takes six instructions more.
 const KEPT_POOLS: usize = 4;
 
+/// A bin is filled from several pools until it has so many blocks. With 1, `1-17 KiB random` of `make bench-instructions` takes a sixth
+/// more instructions.
+const ENOUGH: u32 = 8;
+
 /// Pools that are looked at in one go, so that no single free takes longer than some milliseconds.
 const LOOKS_AT_ONCE: usize = 1024;
+
+/// Pools that are passed over on the way to those, which takes a fiftieth of a look.
+const PASSES_AT_ONCE: usize = 32 * LOOKS_AT_ONCE;
 
 /// What came of looking for free pages in a pool.
 #[derive(PartialEq, Eq)]
@@ -70,7 +78,6 @@ enum Purged {
 }
 
 struct Lists {
-    current: [*const Pool; CLASSES],
     used: [PoolList; CLASSES],
     /// The empty pools among the used ones, longest kept first; null behind the last.
     kept: [*const Pool; KEPT_POOLS],
@@ -78,6 +85,8 @@ struct Lists {
     noted: u128,
     /// Bytes noted at events since these pools were last looked at.
     noted_bytes: usize,
+    /// Blocks from the bins whose pools others own, linked: to be freed when the lock is given back.
+    foreign: *const Block,
 }
 
 const _: () = assert!(CLASSES <= u128::BITS as usize);
@@ -98,13 +107,13 @@ impl Heap {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         Heap {
-            bins: [const { FreeList::new() }; CLASSES],
+            bins: [const { Bin::new() }; CLASSES],
             lists: Lock::new(Lists {
-                current: [ptr::null(); CLASSES],
                 used: [const { PoolList::new() }; CLASSES],
                 kept: [ptr::null(); KEPT_POOLS],
                 noted: 0,
                 noted_bytes: 0,
+                foreign: ptr::null(),
             }),
             next_in_roster: AtomicPtr::new(ptr::null_mut()),
             next_spare: AtomicPtr::new(ptr::null_mut()),
@@ -127,14 +136,23 @@ impl Heap {
         debug_assert!(class < CLASSES);
         let bins = ptr::from_ref(&self.bins) as usize;
         // SAFETY: `size_class` makes no class past its table.
-        unsafe { FreeList::pop_at(bins, class * size_of::<FreeList>()) }
+        unsafe { Bin::pop_at(bins, class * size_of::<Bin>()) }
     }
 
-    /// The free list for the block at `address`, if that is a block of a pool of this heap (see `slot_map`). Only for the
-    /// heap's thread.
+    /// The bin for the block at `address`, and a place for `pool_at`, if that is a block of a pool of this heap (see `slot_map`). Only
+    /// for the heap's thread.
     #[inline(always)]
-    pub fn list_of(&self, address: usize) -> Option<&FreeList> {
-        self.map.list_of(address)
+    pub fn bin_of(&self, address: usize) -> Option<(&Bin, MapPlace)> {
+        // SAFETY: this heap, and its map.
+        unsafe {
+            SlotMap::bin_of::<{ offset_of!(Heap, map) }>(ptr::from_ref(self) as usize, address)
+        }
+    }
+
+    /// The pool of the block for which `bin_of` gave a place.
+    #[inline(always)]
+    pub fn pool_at(&self, place: MapPlace) -> &Pool {
+        self.map.pool_at(place)
     }
 
     /// Takes a block of a class whose bin is empty. Null when the system has no memory. Only for the heap's thread.
@@ -146,7 +164,7 @@ impl Heap {
         }
         slack::mind_learned();
         let mut lists = self.lists.lock();
-        if !lists.fill_from_own(&self.map, class, bin) {
+        if !lists.fill(self, class) {
             drop(lists);
             let Some(pool) = self.new_pool(class) else {
                 return ptr::null_mut();
@@ -154,13 +172,21 @@ impl Heap {
             lists = self.lists.lock();
             if pool.state() == State::Abandoned {
                 pool.become_used_by(self.as_owner());
+                enter_used(self, pool);
             }
-            lists.make_current(&self.map, class, pool, bin);
+            lists.used[class].push_front(pool);
+            let filled = lists.fill(self, class);
+            debug_assert!(filled, "a pool that is not exhausted");
         }
         drop(lists);
         let block = bin.pop();
         debug_assert!(!block.is_null());
         block
+    }
+
+    /// The bins, by size class.
+    pub(super) fn bins(&self) -> &[Bin; CLASSES] {
+        &self.bins
     }
 
     /// Gets a pool with room that the heap did not have: a new one, which nobody else knows of, or an abandoned one, which the
@@ -185,14 +211,14 @@ impl Heap {
         Some(unsafe { Pool::at(taken.header) })
     }
 
-    /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, those that it allocates from
-    /// as well, and the free pages of all others. True when there were any.
+    /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, what is in its bins as well, and the free pages
+    /// of all others. True when there were any.
     pub fn trim(&self, own: bool) -> bool {
         let mut lists = self.lists.lock();
         let mut returned = false;
         for class in 1..CLASSES {
             if own {
-                lists.stop_current(&self.map, class, &self.bins[class]);
+                lists.empty_bin(self, class);
             }
             for pool in lists.used[class].iter() {
                 // If all blocks in use were freed remotely, nobody can change the count. Of pools of another thread without
@@ -204,10 +230,11 @@ impl Heap {
                     lists.give_back_empty(&self.map, pool);
                     returned = true;
                 } else if own {
-                    returned |= lists.purge_pages_of(&self.map, pool) != Purged::Nothing;
+                    returned |= lists.purge_pages_of(self, pool) != Purged::Nothing;
                 }
             }
         }
+        free_foreign_of(own.then_some(self), lists);
         returned
     }
 
@@ -216,14 +243,16 @@ impl Heap {
     pub(super) fn leave_all(&self, recount: bool) {
         let mut lists = self.lists.lock();
         for class in 1..CLASSES {
-            lists.stop_current(&self.map, class, &self.bins[class]);
+            if recount {
+                lists.used[class].iter().for_each(Pool::recount);
+            }
+            lists.empty_bin(self, class);
             while let Some(pool) = lists.used[class].first() {
-                if recount {
-                    pool.recount();
-                }
                 pool.collect_into_local();
                 if pool.in_use() == 0 {
                     lists.give_back_empty(&self.map, pool);
+                } else if pool.is_exhausted() {
+                    lists.try_leave_full(self, pool);
                 } else {
                     if pool.noted() > 0 && slack::is_half_used() {
                         // Nobody else would before a block of it is freed.
@@ -235,6 +264,7 @@ impl Heap {
                 }
             }
         }
+        free_foreign_of(None, lists);
     }
 
     /// Blocks that this heap's threads freed into pools of others.
@@ -263,75 +293,86 @@ impl Heap {
 }
 
 impl Lists {
-    /// Fills an empty bin from the pools that the heap has. False when they have no room; none is current then.
-    fn fill_from_own(&mut self, map: &SlotMap, class: usize, bin: &FreeList) -> bool {
+    /// Fills an empty bin from the pools that the heap has, of which those that are found exhausted are given up. False when none has
+    /// a block.
+    fn fill(&mut self, heap: &Heap, class: usize) -> bool {
+        let bin = &heap.bins[class];
         debug_assert!(bin.is_empty());
-        // SAFETY: current pools are live.
-        if let Some(pool) = unsafe { self.current[class].as_ref() } {
-            if pool.collect_into_bin(bin) {
-                return true;
-            }
-            if pool.has_untouched() {
-                let other = self.used[class].first();
-                if !other.is_some_and(|other| other.has_free_blocks()) {
-                    pool.cut_more(bin);
-                    map.enter(pool);
+        bin.start(room_of_bin(class));
+        let (mut found, mut exhausted) = (0, 0);
+        // Those that gave all they had stay in front: the next time they are given up, should nothing be freed into them by then.
+        while let Some(pool) = self.used[class].iter().nth(exhausted) {
+            let shown = is_to_be_shown(pool);
+            // What is noted there is forgotten right away.
+            pool.collect_into_local();
+            let (blocks, count) = pool.take_all();
+            if count > 0 {
+                self.keep_no_more(pool);
+                if !shown {
+                    enter_used(heap, pool);
+                }
+                bin.append(blocks, count);
+                found += count;
+                if found >= ENOUGH || pool.has_untouched() {
                     return true;
                 }
-                pool.become_used(bin);
-                enter_used(map, pool);
-                // At the back: it has nothing but untouched blocks to offer.
-                self.used[class].push_back(pool);
-            } else if !Self::try_leave_full(map, pool) {
-                let collected = pool.collect_into_bin(bin);
-                debug_assert!(collected, "only remote frees keep a pool from being full");
+                exhausted += 1;
+            } else if found > 0 {
                 return true;
+            } else if pool.has_untouched() {
+                let second = self.used[class].second();
+                if second.is_some_and(Pool::has_free_blocks) {
+                    // At the back: it has nothing but untouched blocks to offer.
+                    self.move_to_back(pool);
+                    continue;
+                }
+                self.keep_no_more(pool);
+                let before = pool.cut_blocks();
+                let (blocks, count) = pool.cut_more();
+                bin.append(blocks, count);
+                match before {
+                    0 => enter_used(heap, pool),
+                    _ => heap.map.extend(pool, before),
+                }
+                return true;
+            } else {
+                self.try_leave_full(heap, pool);
             }
-            self.current[class] = ptr::null();
         }
-        let Some(pool) = self.used[class].first() else {
-            return false;
-        };
-        self.used[class].remove(pool);
-        self.make_current(map, class, pool, bin);
-        true
+        found > 0
     }
 
-    /// Lets a used pool that is on no list serve the class from now on, and fills the bin.
-    fn make_current(&mut self, map: &SlotMap, class: usize, pool: &Pool, bin: &FreeList) {
-        debug_assert!(self.current[class].is_null() && bin.is_empty());
-        self.keep_no_more(pool);
-        pool.become_current(bin);
-        self.current[class] = pool;
-        if bin.is_empty() && !pool.collect_into_bin(bin) {
-            pool.cut_more(bin);
-        }
-        map.enter(pool);
-    }
-
-    /// Gives an exhausted current pool up, unless remote frees came meanwhile.
-    fn try_leave_full(map: &SlotMap, pool: &Pool) -> bool {
-        map.leave(pool);
-        let left = pool.try_become_full();
-        if !left {
-            map.enter(pool);
-        }
-        left
-    }
-
-    /// The class's current pool, if any, becomes a used one.
+    /// Gives an exhausted pool up, unless remote frees came meanwhile.
     #[inline(never)]
-    fn stop_current(&mut self, map: &SlotMap, class: usize, bin: &FreeList) {
-        // SAFETY: current pools are live.
-        if let Some(pool) = unsafe { self.current[class].as_ref() } {
-            self.current[class] = ptr::null();
-            if bin.is_empty() && !pool.has_untouched() && Self::try_leave_full(map, pool) {
-                return;
+    fn try_leave_full(&mut self, heap: &Heap, pool: &Pool) {
+        heap.map.leave(pool);
+        self.used[pool.class()].remove(pool);
+        if !pool.try_become_full() {
+            self.used[pool.class()].push_front(pool);
+        }
+    }
+
+    /// Gives the blocks of a bin back to their pools, but for those of pools that the heap does not own: they wait in `foreign`.
+    #[inline(never)]
+    fn empty_bin(&mut self, heap: &Heap, class: usize) {
+        let slots = TABLE[class].slots as usize;
+        let mut blocks = heap.bins[class].take_all();
+        // SAFETY: blocks that were in the bin.
+        while let Some(block) = unsafe { blocks.as_ref() } {
+            blocks = block.next();
+            let address = ptr::from_ref(block) as usize;
+            let pool = heap
+                .map
+                .pool_around(address, slots)
+                .or_else(|| pool_around(address).filter(|pool| pool.is_owned_by(heap.as_owner())));
+            let Some(pool) = pool else {
+                block.link(self.foreign);
+                self.foreign = block;
+                continue;
+            };
+            if pool.push(block) || pool.remote.count() > 0 && pool.is_at_event() {
+                self.handle_event(heap, pool);
             }
-            pool.become_used(bin);
-            self.noted |= 1 << class;
-            enter_used(map, pool);
-            self.used[class].push_front(pool);
         }
     }
 
@@ -361,55 +402,56 @@ impl Lists {
         }
     }
 
-    /// Handles an event of a used pool: after a free by the heap's thread, which may have been none. Returns the pool
-    /// that must go, if any: it is out of everything.
-    fn handle_event<'a>(&mut self, heap: &Heap, pool: &'a Pool) -> Option<&'a Pool> {
+    /// Handles an event of a used pool, which may go back to its arena.
+    #[inline(never)]
+    fn handle_event(&mut self, heap: &Heap, pool: &Pool) {
         debug_assert!(pool.state() == State::Used && pool.is_at_event());
         if pool.in_use() == 0 {
-            let going = self.keep_empty(pool)?;
-            self.take_out_empty(&heap.map, going);
-            return Some(going);
+            if let Some(going) = self.keep_empty(pool) {
+                self.give_back_empty(&heap.map, going);
+            }
+        } else if pool.remote.count() == pool.in_use() {
+            self.give_back_empty(&heap.map, pool);
+        } else {
+            self.noted_bytes += pool.after_event();
+            self.move_to_back(pool);
+            self.noted |= 1 << pool.class();
         }
-        if pool.remote.count() == pool.in_use() {
-            pool.collect_into_local();
-            self.take_out_empty(&heap.map, pool);
-            return Some(pool);
-        }
-        self.noted_bytes += pool.after_event();
-        self.move_to_back(pool);
-        self.mind_notes_of(heap, pool);
-        None
     }
 
-    /// To be called when a pool was noted: when the notes of the process are more than may stay, all pools with
-    /// notes of this heap are looked at.
+    /// Whether all pools with notes of this heap must be looked at: the notes of the process are more than may stay. To be asked when
+    /// pools were noted.
     #[inline]
-    fn mind_notes_of(&mut self, heap: &Heap, pool: &Pool) {
-        self.noted |= 1 << pool.class();
+    fn must_look(&self) -> bool {
         // Others may have used the slack up for long: to look must be worth it each time.
-        if slack::is_used_up() && self.noted_bytes > slack::worth_looking() {
-            self.look_at_noted(heap);
-        }
+        self.noted_bytes > 0 && slack::is_used_up() && self.noted_bytes > slack::worth_looking()
     }
 
-    /// With several threads, what was looked at is left to everyone, and so are the current pools of these classes: this thread may
-    /// sleep for ever from now on, while others free what it has in there.
+    /// With several threads, what was looked at is left to everyone: this thread may sleep for ever from now on, while others free what
+    /// it has in there.
     #[cold]
     #[inline(never)]
     fn look_at_noted(&mut self, heap: &Heap) {
         self.noted_bytes = 0;
-        slack::mind_learned();
         let shared = roster::sharers() > 1;
         let mut left = LOOKS_AT_ONCE;
+        let mut passes = PASSES_AT_ONCE;
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;
             noted &= noted - 1;
-            if shared {
-                self.stop_current(&heap.map, class, &heap.bins[class]);
-            }
-            let wanted = |pool: &&Pool| pool.noted() > 0 || shared && pool.has_untouched();
-            for pool in self.used[class].iter().filter(wanted) {
+            self.empty_bin(heap, class);
+            let wanted = |pool: &Pool| pool.noted() > 0 || shared && pool.has_untouched();
+            // Those that were noted last are at the back.
+            for pool in self.used[class].iter_backwards() {
+                if !wanted(pool) {
+                    passes -= 1;
+                    if passes == 0 {
+                        self.noted |= noted | 1 << class;
+                        return;
+                    }
+                    continue;
+                }
                 if left == 0 {
                     // The next event goes on.
                     self.noted |= noted | 1 << class;
@@ -417,7 +459,7 @@ impl Lists {
                     return;
                 }
                 left -= 1;
-                if self.purge_pages_of(&heap.map, pool) != Purged::All && shared {
+                if self.purge_pages_of(heap, pool) != Purged::All && shared {
                     self.used[class].remove(pool);
                     heap.map.leave(pool);
                     abandon(pool);
@@ -433,13 +475,13 @@ impl Lists {
 
     /// Purges the free pages of a used pool; one that is empty goes back whole. Only for the heap's thread.
     #[inline(never)]
-    fn purge_pages_of(&mut self, map: &SlotMap, pool: &Pool) -> Purged {
+    fn purge_pages_of(&mut self, heap: &Heap, pool: &Pool) -> Purged {
         let purged = pool.purge_free_pages() > 0;
         if pool.in_use() == 0 {
-            self.give_back_empty(map, pool);
+            self.give_back_empty(&heap.map, pool);
             return Purged::All;
         }
-        enter_used(map, pool);
+        enter_used(heap, pool);
         match purged {
             true => Purged::Pages,
             false => Purged::Nothing,
@@ -495,27 +537,68 @@ impl Lists {
     }
 }
 
-/// Shows a used pool in its heap's slot map, unless remote frees wait in it (see `free_under_lock`), or pages of it are purged.
-fn enter_used(map: &SlotMap, pool: &Pool) {
-    match pool.remote.count() == 0 && !pool.has_purged_pages() {
-        true => map.enter(pool),
-        false => map.leave(pool),
+/// How many blocks a bin of a class may hold now. All threads together hold no more than the bins of two would, or two blocks each: what is in
+/// the bin of a thread that sleeps stays there, and keeps a pool from going back whatever others free.
+fn room_of_bin(class: usize) -> u16 {
+    let most = TABLE[class].bin_blocks as usize;
+    (2 * most / roster::sharers()).clamp(2, most) as u16
+}
+
+/// Whether the slot map may show a used pool: not when remote frees wait in it (see `free_under_lock`), or pages of it are purged.
+fn is_to_be_shown(pool: &Pool) -> bool {
+    pool.remote.count() == 0 && !pool.has_purged_pages()
+}
+
+/// Shows a used pool in its heap's slot map, if it may, as it is now.
+fn enter_used(heap: &Heap, pool: &Pool) {
+    match is_to_be_shown(pool) {
+        true => {
+            heap.map.enter(pool, &heap.bins[pool.class()]);
+            heap.map.settle(pool);
+        }
+        false => heap.map.leave(pool),
     }
 }
 
-/// After a free list of the heap, that of a used pool or a bin, said that its countdown has reached zero. Only for the heap's
-/// thread.
-pub fn after_event(heap: &Heap, list: &FreeList) {
-    if heap.bins.as_ptr_range().contains(&ptr::from_ref(list)) {
-        slack::mind_learned();
-        return list.never_again();
+/// The pool in which a block lies.
+fn pool_around(address: usize) -> Option<&'static Pool> {
+    match arena::run_of(address) {
+        // SAFETY: the header of an allocated run.
+        Slot::Run(header) => Some(unsafe { Pool::at(header) }),
+        _ => None,
     }
-    // SAFETY: what the slot map names is a bin of the heap or the list of a used pool of its own.
-    let pool = unsafe { Pool::of_local_list(list) };
+}
+
+/// After the countdown of a pool of the heap has reached zero. Only for the heap's thread.
+pub fn after_event(heap: &Heap, pool: &Pool) {
+    heap.bins[pool.class()].recount_if_due();
+    slack::mind_learned();
     let mut lists = heap.lists.lock();
-    if let Some(pool) = lists.handle_event(heap, pool) {
-        drop(lists);
-        release_vacant(pool);
+    lists.handle_event(heap, pool);
+    look_if_due(heap, lists);
+}
+
+/// Looks for free pages, if that is due, before the lock is given back.
+#[inline]
+fn look_if_due(heap: &Heap, mut lists: Guard<'_, Lists>) {
+    if lists.must_look() {
+        lists.look_at_noted(heap);
+        free_foreign_of(Some(heap), lists);
+        // Others did not wait until what was learned has gone back.
+        slack::mind_learned();
+    }
+}
+
+/// Gives the lock back and frees the blocks that waited for that.
+fn free_foreign_of(heap: Option<&Heap>, mut lists: Guard<'_, Lists>) {
+    let mut blocks = core::mem::replace(&mut lists.foreign, ptr::null());
+    drop(lists);
+    // SAFETY: the blocks are free, and the caller's.
+    while let Some(block) = unsafe { blocks.as_ref() } {
+        blocks = block.next();
+        if let Some(pool) = pool_around(ptr::from_ref(block) as usize) {
+            free_foreign(heap, pool, block);
+        }
     }
 }
 
@@ -528,12 +611,17 @@ fn release_vacant(pool: &Pool) {
 /// Leaves a used pool that is on no list, not empty, and the caller's, to whoever needs it.
 fn abandon(pool: &Pool) {
     pool.become_abandoned();
-    ABANDONED.add(pool);
-    if !pool.leave() {
+    while pool.in_use() > 0 {
+        ABANDONED.add(pool);
+        if pool.try_leave() {
+            return;
+        }
+        // With the remote frees that came meanwhile it may be empty, or have notes, and another place on the list.
         ABANDONED.remove(pool);
-        pool.become_vacant();
-        release_vacant(pool);
+        pool.collect_into_local();
     }
+    pool.become_vacant();
+    release_vacant(pool);
 }
 
 /// Purges the free pages of at most so many abandoned pools of a class. True when there were any.
@@ -564,7 +652,7 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     let start = pool.start();
     loop {
         if concerns_owner(pool) {
-            match free_under_lock(pool, block, start) {
+            match free_under_lock(heap, pool, block, start) {
                 Some(()) => break,
                 None => continue,
             }
@@ -591,22 +679,14 @@ fn concerns_owner(pool: &Pool) -> bool {
 
 /// Frees a block of a used pool of another thread under the lock of its heap. If that was the last block, the pool goes back
 /// to its arena. Otherwise it leaves the owner's slot map, so that the owner's own next free into it goes by `free_own` and
-/// finds the remote frees. `None`, and nothing is freed, when the pool has another
-/// owner or state by then.
+/// finds the remote frees. The first that waits is only posted when the owner is busy, if it cannot be the last. `None`, and nothing is freed,
+/// when the pool has another owner or state by then.
 #[cold]
-fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
+fn free_under_lock(heap: Option<&Heap>, pool: &Pool, block: &Block, start: usize) -> Option<()> {
     let owner = pool.owner().cast::<Heap>();
     // SAFETY: owners are heaps, and heaps are never unmapped. Null for a pool without an owner.
     let owner = unsafe { owner.as_ref() };
-    let locked = owner.and_then(|owner| {
-        let lists = match pool.remote.count() {
-            // The first that waits. The owner, which is busy with its lists, need not learn of it at once.
-            0 => owner.lists.try_lock(),
-            _ => Some(owner.lists.lock()),
-        };
-        Some(owner).zip(lists)
-    });
-    let Some((owner, mut lists)) = locked else {
+    let Some(owner) = owner else {
         // Without an owner: whoever is giving it up or claiming it is about to finish.
         return match pool.remote.push_or_claim(block, start) {
             Pushed::Posted => Some(()),
@@ -615,6 +695,22 @@ fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
                 Some(())
             }
         };
+    };
+    let (first, slots) = (pool.remote.count() == 0 && pool.in_use() > 1, pool.slots());
+    let mut lists = match owner.lists.try_lock() {
+        Some(lists) => lists,
+        // The owner is busy with its lists, and may be for a millisecond: it learns of the block when it next frees into the pool.
+        None if first => match pool.remote.push_or_claim(block, start) {
+            Pushed::Posted => {
+                owner.map.leave_posted(start, slots);
+                return Some(());
+            }
+            Pushed::Claimed => {
+                free_claimed(heap, pool, block);
+                return Some(());
+            }
+        },
+        None => owner.lists.lock(),
     };
     if !pool.is_owned_by(owner.as_owner()) || pool.state() != State::Used {
         return None;
@@ -637,27 +733,18 @@ fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<()> {
 /// are purged, or another pool of the heap has its place in the map.
 pub fn free_own(heap: &Heap, pool: &Pool, block: &Block) {
     let mut lists = heap.lists.lock();
-    if pool.state() == State::Current {
-        if pool.push(block) {
-            heap.bins[pool.class()].never_again();
-        }
-        return heap.map.enter(pool);
-    }
     let noted = pool.collect_into_local();
-    let event = pool.push(block);
-    enter_used(&heap.map, pool);
+    pool.push(block);
+    enter_used(heap, pool);
     if noted > 0 {
         lists.noted_bytes += noted;
+        lists.noted |= 1 << pool.class();
         lists.move_to_back(pool);
     }
-    if event {
-        if let Some(pool) = lists.handle_event(heap, pool) {
-            drop(lists);
-            release_vacant(pool);
-        }
-    } else if noted > 0 {
-        lists.mind_notes_of(heap, pool);
+    if pool.is_at_event() {
+        lists.handle_event(heap, pool);
     }
+    look_if_due(heap, lists);
 }
 
 /// Frees a block of a pool that the calling thread has just claimed.
@@ -683,31 +770,47 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
     let mut lists = heap.lists.lock();
     lists.look_for_empty(&heap.map, pool.class());
     pool.become_used_by(heap.as_owner());
-    let event = pool.push(block);
-    enter_used(&heap.map, pool);
+    pool.push(block);
+    enter_used(heap, pool);
     lists.used[pool.class()].push_back(pool);
     if pool.noted() > 0 {
         lists.noted |= 1 << pool.class();
     }
-    let going = if pool.remote.count() == pool.in_use() {
-        pool.collect_into_local();
-        lists.take_out_empty(&heap.map, pool);
-        Some(pool)
-    } else if event {
-        lists.handle_event(heap, pool)
-    } else {
-        None
-    };
-    if let Some(pool) = going {
-        drop(lists);
-        release_vacant(pool);
+    if pool.is_at_event() {
+        lists.handle_event(heap, pool);
     }
+    look_if_due(heap, lists);
 }
 
-/// Whether a block that carries the mark of free blocks is free, in a pool that the calling thread's heap does not own.
+/// Whether a block that carries the mark of free blocks is free. `heap` is the calling thread's.
 /// A program can bring a mark back to where it was, by copying what it never wrote.
 #[cold]
-pub fn is_free_in_foreign(pool: &Pool, block: &Block) -> bool {
+pub fn is_free(heap: Option<&Heap>, pool: &Pool, block: &Block) -> bool {
+    heap.is_some_and(|heap| heap.bins[pool.class()].holds(block))
+        || is_on_a_list_of(pool, block)
+        || roster::is_any(|other| {
+            other.bins[pool.class()].shows(block, |at| look_in_bin(at, pool.class()))
+        })
+}
+
+/// What the block of a class at an address that was seen in a bin says: the one behind it, and whether it carries the mark. `None` when it
+/// is no block any more.
+fn look_in_bin(address: usize, class: usize) -> Option<(*const Block, bool)> {
+    arena::with_run_of_stray(address, |slot| {
+        let Slot::Run(header) = slot else {
+            return None;
+        };
+        // SAFETY: the header of an allocated run, and the arenas are held still.
+        let pool = unsafe { Pool::at(header) };
+        let block = (pool.class() == class)
+            .then(|| pool.block_at(address))?
+            .ok()?;
+        Some((block.next_seen(), block.is_marked_free()))
+    })
+}
+
+/// Whether a block is on one of its pool's lists.
+fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
     // Bounded, because in a forked child nobody finishes what a thread of the parent was about to do.
     for _ in 0..LOOKS {
         // SAFETY: owners are heaps, and heaps are never unmapped.
@@ -723,7 +826,7 @@ pub fn is_free_in_foreign(pool: &Pool, block: &Block) -> bool {
             }
             pool.become_used_by(ptr::null());
             let free = pool.is_on_a_list(block);
-            if abandoned || !pool.try_become_full_again() {
+            if abandoned || !pool.try_become_full() {
                 abandon(pool);
             }
             return free;

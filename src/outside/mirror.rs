@@ -12,7 +12,7 @@ use crate::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SIZE, SLOT_SHIFT, SLOTS};
 use crate::heap::roster;
 use crate::mapping::MAPPINGS;
 use crate::os;
-use crate::pool::{Pool, State};
+use crate::pool::Pool;
 use crate::registry::{Entry, Registry};
 use crate::report::{self, Text};
 use crate::signpost::{PARTS, own_parts};
@@ -28,15 +28,11 @@ const HEADERS: usize = SLOTS * HEADER_SIZE;
 const MOST_HEAPS: usize = 1 << 16;
 const MOST_ARENAS: usize = 1 << 22;
 
-/// Of the pools that threads allocate from, so many bytes of blocks are read in one look, to tell which are in a bin. It takes
-/// about 10 ms; what is beyond counts as in use.
-const MOST_CURRENT_BYTES: usize = 64 << 20;
-
 /// An arena as it was seen.
 #[derive(Clone, Copy)]
 pub struct ArenaLook {
     pub free_slots: usize,
-    /// Bytes of the blocks in use in its pools, and of its large blocks.
+    /// Bytes of the blocks in use in its pools, those that threads have at hand included, and of its large blocks.
     pub bytes_in_use: usize,
 }
 
@@ -83,7 +79,7 @@ impl Mirror {
         copy_statics(memory, statics)?;
         self.copy_heaps(memory)?;
         self.copy_arenas(memory)?;
-        self.settle_pools(memory)?;
+        self.settle_pools();
         let mut counted = stats::collect();
         counted.pid = memory.pid.unsigned_abs();
         counted.whole.resident = memory.resident_bytes()?;
@@ -164,47 +160,16 @@ impl Mirror {
         Ok(())
     }
 
-    /// Settles all headers, and finds out how many blocks of the pools that threads allocate from are in their bins.
-    fn settle_pools(&self, memory: &Memory) -> Result<(), Error> {
-        let (mut pools, mut bytes) = (Vec::new(), 0);
+    /// Settles all headers.
+    fn settle_pools(&self) {
         arena::each(&mut |view| {
             for header in view.runs() {
                 // SAFETY: a header in the mirror.
                 let pool: &'static Pool = unsafe { Pool::at(header) };
                 let slot = (pool.start() & ARENA_MASK) >> SLOT_SHIFT;
                 pool.settle(SLOTS - slot);
-                if pool.class() != 0 && pool.state() == State::Current {
-                    let size = pool.cut_blocks() as usize * pool.block_size();
-                    bytes += size;
-                    if bytes <= MOST_CURRENT_BYTES {
-                        pools.push((pool, vec![0; size]));
-                    }
-                }
             }
         });
-        let mut heads = vec![[0; size_of::<usize>()]; pools.len()];
-        let mut ranges: Vec<_> = pools
-            .iter()
-            .zip(&mut heads)
-            .map(|((pool, _), head)| Range::new(pool.list() as usize, head))
-            .collect();
-        memory.read(&mut ranges)?;
-        let mut ranges: Vec<_> = pools
-            .iter_mut()
-            .map(|(pool, blocks)| Range::new(self.start_in_process(pool), blocks))
-            .collect();
-        memory.read(&mut ranges)?;
-        for ((pool, blocks), head) in pools.iter().zip(heads) {
-            let head = usize::from_ne_bytes(head);
-            let free = pool.count_listed(head, self.start_in_process(pool), blocks);
-            pool.set_in_use(pool.cut_blocks() - free);
-        }
-        Ok(())
-    }
-
-    fn start_in_process(&self, pool: &Pool) -> usize {
-        let offset = pool.start() - self.area as usize;
-        self.bases[offset / ARENA_SIZE] + offset % ARENA_SIZE
     }
 }
 

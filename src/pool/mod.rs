@@ -3,13 +3,13 @@
 //! What it owns: the header of every slot that starts a run, and the first two words of every free block.
 //!
 //! ```text
-//!            taken          chosen               list empty
-//!   Vacant ---------> Used ----------> Current ---------------> Full
-//!     ^               | ^ ^ <------------ |                      |
-//!     | last block    | | |  another has                         |
-//!     | freed         | | |  free blocks                         |
-//!     +---------------+ | +--------------------------------------+
-//!     |                 |    whoever frees into it first claims it
+//!            taken          found exhausted
+//!   Vacant ---------> Used -------------------> Full
+//!     ^               | ^ ^                       |
+//!     | last block    | | +-----------------------+
+//!     | freed         | |   whoever frees into it first claims it
+//!     +---------------+ |
+//!     |                 |
 //!     |   thread leaves v
 //!     +---------- Abandoned: claimed by a free, or by a heap in need
 //! ```
@@ -22,13 +22,12 @@
 //! - Everything but `remote` is changed by the owner alone, links and `state` under the lock of the list
 //!   the pool is in. What others read meanwhile is atomic, and they treat it as a hint.
 //! - A free block, on whatever list, carries the mark of free blocks in its second word; an
-//!   allocated one does not (`allocate` wipes it), unless the program stores it there itself.
+//!   allocated one does not (`become_allocated` wipes it), unless the program stores it there itself.
+//! - A block that a heap holds in a bin (`heap::bin`) is free to the program, and in use to its pool.
 //! - Blocks past the high-water mark are untouched: no byte of them was written since they were mapped or last purged.
-//! - `countdown` of a used pool is how many frees are left until its *next event*, the free after which there is something to
+//! - `countdown` is how many frees are left until the pool's *next event*, the free after which there is something to
 //!   do: it is empty, or a page inside it may have come free (see `pages`). `left` says how many blocks are in use then, so that the
-//!   two together are the number of blocks in use, remote frees that were not collected included. A countdown of 0 with blocks
-//!   left in use is an event that the owner is about to handle. Of a current pool the count means nothing: `allocate` does not
-//!   count. When a pool stops being current its list tells how many blocks are free.
+//!   two together are the number of blocks in use, remote frees that were not collected included.
 //! - A block on a purged page is *hidden*: it is on no list, and not in use. Only used and abandoned pools have purged pages.
 
 #[cfg(feature = "watch")]
@@ -91,49 +90,58 @@ impl Block {
         (ptr::from_ref(self) as usize).wrapping_add(MARK)
     }
 
+    /// The block behind this one on the list that it is on.
     #[inline(always)]
-    fn next(&self) -> *const Block {
+    pub fn next(&self) -> *const Block {
         // Relaxed here and below: the list that the block is on orders its accesses.
         self.next.load(Ordering::Relaxed)
     }
 
+    /// The same for a thread that looks at a list of another, and then at the mark: had the block been popped before, the mark is gone.
+    pub fn next_seen(&self) -> *const Block {
+        // Acquire: the mark is read after it.
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Puts another block behind this one, which is free.
     #[inline(always)]
-    fn become_free(&self, next: *const Block) {
+    pub fn link(&self, next: *const Block) {
+        self.next.store(next.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Marks the block as free, and puts another behind it.
+    #[inline(always)]
+    pub fn become_free(&self, next: *const Block) {
         self.next.store(next.cast_mut(), Ordering::Relaxed);
         self.mark.store(self.mark_if_free(), Ordering::Relaxed);
     }
 
     /// Wipes the mark.
     #[inline(always)]
-    fn become_allocated(&self) {
+    pub fn become_allocated(&self) {
         self.mark.store(0, Ordering::Relaxed);
     }
 }
 
-/// Free blocks, newest first, and a count of frees into the list. Only the owner of the pool
-/// or heap changes it.
+/// Free blocks of a pool, newest first, and a count of frees into the list. Only the owner of the pool changes it.
 #[repr(C)]
-pub struct FreeList {
+struct FreeList {
     head: Cell<*const Block>,
     /// Goes down by one with every free; at zero the owner has something to do.
     countdown: AtomicU32,
-    /// Of a used pool: the blocks in use when the countdown is at zero.
+    /// The blocks in use when the countdown is at zero.
     left: AtomicU16,
     /// What the countdown started from.
     span: AtomicU16,
 }
 
-// SAFETY: only the owner of the pool reads or writes the head; ownership passes by the remote word, which orders it. The
-// countdown is atomic.
+// SAFETY: only the owner of the pool writes the head; ownership passes by the remote word, which orders it. `is_on_a_list` reads it while
+// the owner may push, and checks where it leads. The countdown is atomic.
 unsafe impl Sync for FreeList {}
 
-/// What a current pool's countdown starts from: it means nothing, and then starts again. So seldom that it costs nothing, and often enough
-/// that a thread which lives on its bins alone comes by a slow path now and then.
-const NEVER: u32 = 1 << 16;
-
 impl FreeList {
-    #[allow(clippy::new_without_default, reason = "only ever made in constants")]
-    pub const fn new() -> Self {
+    #[cfg(all(test, loom))]
+    fn new() -> Self {
         FreeList {
             head: Cell::new(ptr::null()),
             countdown: AtomicU32::new(0),
@@ -142,12 +150,10 @@ impl FreeList {
         }
     }
 
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.head().is_null()
     }
 
-    #[inline(always)]
     fn head(&self) -> *const Block {
         self.head.get()
     }
@@ -160,7 +166,7 @@ impl FreeList {
     }
 
     /// The number of blocks on the list.
-    pub fn len(&self) -> u32 {
+    fn len(&self) -> u32 {
         self.blocks().count() as u32
     }
 
@@ -175,12 +181,7 @@ impl FreeList {
         self.countdown.store(countdown, Ordering::Relaxed);
     }
 
-    /// Starts the countdown of a bin, which means nothing, again.
-    pub fn never_again(&self) {
-        self.set_countdown(NEVER);
-    }
-
-    /// Blocks in use of a used pool. The two words change together only under the lock of the pool's heap.
+    /// Blocks in use. The two words change together only under the lock of the pool's heap.
     fn in_use(&self) -> u32 {
         // Relaxed: see above.
         self.countdown() + self.left.load(Ordering::Relaxed) as u32
@@ -198,41 +199,6 @@ impl FreeList {
         self.left.store((in_use - span) as u16, Ordering::Relaxed);
         self.span.store(span as u16, Ordering::Relaxed);
         self.set_countdown(span);
-    }
-
-    /// Takes the newest block of the list at `base + offset`. Null when there is none.
-    ///
-    /// # Safety
-    /// A list of the calling thread must be there.
-    #[inline(always)]
-    pub unsafe fn pop_at(base: usize, offset: usize) -> *mut u8 {
-        const { assert!(offset_of!(FreeList, head) == 0) };
-        // SAFETY: the head of the caller's list.
-        let head = unsafe { cpu::load_behind(base, offset) } as *const Block;
-        // SAFETY: a block on the list is free and belongs to the list alone.
-        if let Some(block) = unsafe { head.as_ref() } {
-            // SAFETY: as above.
-            unsafe { cpu::store_behind(base, offset, block.next() as usize) };
-            block.become_allocated();
-        }
-        head.cast_mut().cast()
-    }
-
-    /// Takes the newest block. Null when there is none.
-    pub fn pop(&self) -> *mut u8 {
-        // SAFETY: this is one.
-        unsafe { Self::pop_at(ptr::from_ref(self) as usize, 0) }
-    }
-
-    /// Puts a block in front. True when the countdown has reached zero. Only for the owner of the pool.
-    #[inline(always)]
-    pub fn push(&self, block: &Block) -> bool {
-        block.become_free(self.head());
-        self.set_head(block);
-        // SAFETY: the countdown of this list, which only the owner, who is calling, writes.
-        unsafe {
-            cpu::count_down::<{ offset_of!(FreeList, countdown) }>(ptr::from_ref(self).cast())
-        }
     }
 
     /// Puts a chain of blocks in front of those on the list.
@@ -278,22 +244,18 @@ impl FreeList {
 pub enum State {
     /// No pool here. What a zeroed header says.
     Vacant = 0,
-    /// Owned, and the heap allocates from it: its free blocks are in the heap's bin.
-    Current = 1,
-    /// Owned and in the heap's usedpools: it has a free block, an untouched one, or remote frees.
-    Used = 2,
-    /// Not owned: all cut blocks were in use when its heap gave it up, and none was untouched.
-    Full = 3,
+    /// Owned and in the heap's usedpools.
+    Used = 1,
+    /// Not owned: all blocks were in use when its heap gave it up.
+    Full = 2,
     /// Not owned, but in the list of abandoned pools: its thread has ended, or looked at it and may be about to sleep.
-    Abandoned = 4,
+    Abandoned = 3,
 }
 
 /// The header of a run of slots that starts here.
 #[repr(C, align(64))]
 pub struct Pool {
     owner: AtomicPtr<Owner>,
-    /// Where the owner's frees go: `local`, or the heap's bin while the pool is current.
-    list: Cell<*const FreeList>,
     local: FreeList,
     next: Cell<*const Pool>,
     previous: Cell<*const Pool>,
@@ -320,7 +282,7 @@ const _: () = assert!(size_of::<Pool>() == HEADER_SIZE);
 #[cfg(not(loom))]
 pub const LAYOUT: u64 = layout! {
     FreeList { head, countdown, left }
-    Pool { owner, list, local, cut, remote, purged, class, state, slots }
+    Pool { owner, local, cut, remote, purged, class, state, slots }
 };
 
 /// Why an address is not that of an allocated block.
@@ -340,7 +302,6 @@ impl Pool {
     pub fn vacant() -> Self {
         Pool {
             owner: AtomicPtr::new(ptr::null_mut()),
-            list: Cell::new(ptr::null()),
             local: FreeList::new(),
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
@@ -415,10 +376,9 @@ impl Pool {
     pub fn state(&self) -> State {
         // Relaxed: a hint, unless the lock of the pool's list is held.
         match self.state.load(Ordering::Relaxed) {
-            1 => State::Current,
-            2 => State::Used,
-            3 => State::Full,
-            4 => State::Abandoned,
+            1 => State::Used,
+            2 => State::Full,
+            3 => State::Abandoned,
             _ => State::Vacant,
         }
     }
@@ -447,11 +407,6 @@ impl Pool {
     fn set_cut_blocks(&self, cut: u32) {
         // Relaxed: see above.
         self.cut.store(cut as u16, Ordering::Relaxed);
-    }
-
-    /// Where the owner's frees go. Only for the owner.
-    pub fn list(&self) -> *const FreeList {
-        self.list.get()
     }
 
     /// Whether a block carries the mark of free blocks, for who does not know whether the program has it. A page that lies
@@ -509,90 +464,45 @@ impl Pool {
         self.remote.start_owned();
         self.local.set_head(ptr::null());
         self.local.expect(0, 0);
-        self.list.set(&self.local);
         self.set_state(State::Used);
         self.own(owner);
-    }
-
-    /// The pool whose `local` this is.
-    ///
-    /// # Safety
-    /// It must be that of a live pool.
-    pub unsafe fn of_local_list<'a>(list: &FreeList) -> &'a Pool {
-        let header = ptr::from_ref(list).wrapping_byte_sub(offset_of!(Pool, local));
-        // SAFETY: the list is a part of the header.
-        unsafe { Pool::at(header.cast()) }
-    }
-
-    /// used -> current: its free blocks move to the bin, those on purged pages included.
-    pub fn become_current(&self, bin: &FreeList) {
-        debug_assert!(self.state() == State::Used && bin.is_empty());
-        self.forget_notes();
-        self.cut_purged_pages();
-        bin.never_again();
-        bin.set_head(self.local.head());
-        self.local.set_head(ptr::null());
-        self.list.set(bin);
-        self.set_state(State::Current);
-    }
-
-    /// current -> used. What is left in the bin comes along.
-    pub fn become_used(&self, bin: &FreeList) {
-        debug_assert!(self.state() == State::Current);
-        self.local.set_head(bin.head());
-        bin.set_head(ptr::null());
-        let free = self.local.len();
-        self.note(free);
-        self.expect_event(self.cut_blocks() - free);
-        self.list.set(&self.local);
-        self.set_state(State::Used);
     }
 
     /// full or abandoned, and just claimed -> used.
     pub fn become_used_by(&self, owner: *const Owner) {
         debug_assert!(matches!(self.state(), State::Full | State::Abandoned));
         debug_assert!(self.local.countdown() > 0);
-        self.list.set(&self.local);
         self.set_state(State::Used);
         self.own(owner);
     }
 
-    /// current -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even to look at.
+    /// used -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even to look at.
     pub fn try_become_full(&self) -> bool {
-        debug_assert!(self.state() == State::Current && !self.has_untouched());
-        debug_assert!(self.noted() == 0 && !self.has_purged_pages());
+        debug_assert!(self.state() == State::Used && self.is_exhausted());
+        debug_assert!(self.in_use() == self.cut_blocks() && self.noted() == 0);
         let owner = self.owner();
-        self.local.set_head(ptr::null());
-        self.set_looked_at(false);
-        self.expect_event(self.cut_blocks());
         self.set_state(State::Full);
         self.own(ptr::null());
         if self.remote.give_up() {
             return true;
         }
-        self.set_state(State::Current);
+        self.set_state(State::Used);
         self.own(owner);
         false
     }
 
-    /// used -> abandoned; it is still the caller's until `leave`.
+    /// used -> abandoned; it is still the caller's until `try_leave`.
     pub fn become_abandoned(&self) {
         debug_assert!(self.state() == State::Used);
         self.set_state(State::Abandoned);
         self.own(ptr::null());
     }
 
-    /// Gives an abandoned pool up, so that whoever needs it can claim it. False when its last blocks were
-    /// freed remotely meanwhile: it is empty and still the caller's.
-    pub fn leave(&self) -> bool {
-        debug_assert!(self.state() == State::Abandoned);
-        while self.in_use() > 0 {
-            if self.remote.give_up() {
-                return true;
-            }
-            self.collect_into_local();
-        }
-        false
+    /// Gives an abandoned pool up, so that whoever needs it can claim it. False, and it is still the caller's, when remote frees
+    /// are waiting.
+    pub fn try_leave(&self) -> bool {
+        debug_assert!(self.state() == State::Abandoned && self.in_use() > 0);
+        self.remote.give_up()
     }
 
     /// used or abandoned, and empty -> vacant. The caller then releases the slots.
@@ -609,17 +519,23 @@ impl Pool {
         self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
-    /// Frees a block of the caller's own pool. True when that may be the pool's next event.
+    /// Takes a block back into the caller's own pool. True when that is the pool's next event.
+    #[inline(always)]
     pub fn push(&self, block: &Block) -> bool {
-        debug_assert!(matches!(self.state(), State::Current | State::Used));
-        // SAFETY: `list` is null only until the pool is first owned, and otherwise leads to this header or to the
-        // bin of its owner, which both outlive the block.
-        unsafe { &*self.list.get() }.push(block)
+        debug_assert!(self.state() == State::Used);
+        block.become_free(self.local.head());
+        self.local.set_head(block);
+        // SAFETY: the countdown of the pool, which only its owner, who is calling, writes.
+        unsafe {
+            cpu::count_down::<{ offset_of!(Pool, local) + offset_of!(FreeList, countdown) }>(
+                ptr::from_ref(self).cast(),
+            )
+        }
     }
 
-    /// Whether a used pool is at an event. The caller holds its heap's lock.
+    /// Whether a used pool is at an event, or all of its blocks in use wait as remote frees. The caller holds its heap's lock.
     pub fn is_at_event(&self) -> bool {
-        self.local.countdown() == 0
+        self.local.countdown() == 0 || self.remote.count() == self.in_use()
     }
 
     /// Whether the owner is on its way here: an event happened that it has not handled. The caller holds its heap's lock.
@@ -627,20 +543,51 @@ impl Pool {
         self.local.countdown() == 0 && self.in_use() > 0
     }
 
+    /// Whether it has no block to give, remote frees aside.
+    pub fn is_exhausted(&self) -> bool {
+        self.local.is_empty() && !self.has_untouched() && !self.has_purged_pages()
+    }
+
     /// Whether blocks are left that were never cut.
     pub fn has_untouched(&self) -> bool {
         self.cut_blocks() < self.size_class().blocks
     }
 
-    /// Whether an owned pool that is not current could serve an allocation at once without touching new memory.
+    /// Whether an owned pool could serve an allocation at once without touching new memory.
     pub fn has_free_blocks(&self) -> bool {
         !self.local.is_empty() || self.remote.count() > 0
     }
 
-    /// Cuts the next page's worth of blocks of a current pool into the bin, lowest first. One page at a time, so that
-    /// no memory is touched long before it is used.
-    pub fn cut_more(&self, bin: &FreeList) {
-        debug_assert!(self.state() == State::Current && self.has_untouched() && bin.is_empty());
+    /// Takes all free blocks out of an owned pool, those on purged pages included. Returns how many they are, and the first.
+    pub fn take_all(&self) -> (*const Block, u32) {
+        debug_assert!(self.state() == State::Used);
+        self.cut_purged_pages();
+        let count = self.cut_blocks() - self.in_use();
+        debug_assert_eq!(count, self.local.len());
+        let first = self.local.head();
+        if count > 0 {
+            self.local.set_head(ptr::null());
+            self.start_anew();
+        }
+        (first, count)
+    }
+
+    /// After all cut blocks were handed out.
+    fn start_anew(&self) {
+        self.forget_notes();
+        if self.has_untouched() {
+            // It serves the class now: one such pool may well come free unseen.
+            return self.local.expect(self.cut_blocks(), self.cut_blocks());
+        }
+        self.set_looked_at(false);
+        self.expect_event(self.cut_blocks());
+    }
+
+    /// Cuts the next page's worth of blocks of an owned pool that has no free ones, and hands them out, lowest first. One page
+    /// at a time, so that no memory is touched long before it is used.
+    pub fn cut_more(&self) -> (*const Block, u32) {
+        debug_assert!(self.state() == State::Used && self.has_untouched());
+        debug_assert!(self.in_use() == self.cut_blocks());
         let size = self.block_size();
         let cut = self.cut_blocks() as usize;
         let page = os::page_size();
@@ -654,7 +601,8 @@ impl Pool {
         }
         block(end - 1).become_free(ptr::null());
         self.set_cut_blocks(end as u32);
-        bin.set_head(block(cut));
+        self.start_anew();
+        (block(cut), (end - cut) as u32)
     }
 
     /// A block by its number, which the caller may write as a free one.
@@ -664,22 +612,20 @@ impl Pool {
         unsafe { &*((self.start() + index * self.block_size()) as *const Block) }
     }
 
-    /// Moves the remote frees of a current pool into its empty bin. False when there are none.
-    pub fn collect_into_bin(&self, bin: &FreeList) -> bool {
-        debug_assert!(self.state() == State::Current && bin.is_empty());
-        let collected = self.remote.collect(self.start());
-        bin.set_head(collected.head);
-        collected.count > 0
-    }
-
-    /// Moves the remote frees of an owned pool that is not current to its own list. Returns the bytes noted: more than 0 when an
+    /// Moves the remote frees of an owned pool to its own list. Returns the bytes noted: more than 0 when an
     /// event has passed, which is handled so.
+    #[inline]
     pub fn collect_into_local(&self) -> usize {
         debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
-        let collected = self.remote.collect(self.start());
-        if collected.count == 0 {
-            return 0;
+        match self.remote.count() {
+            0 => 0,
+            _ => self.collect_waiting(),
         }
+    }
+
+    #[inline(never)]
+    fn collect_waiting(&self) -> usize {
+        let collected = self.remote.collect(self.start());
         self.local.prepend(collected.head);
         let in_use = self.in_use() - collected.count;
         match self.local.countdown().checked_sub(collected.count) {
@@ -696,7 +642,7 @@ impl Pool {
         }
     }
 
-    /// Blocks in use by the count of a used pool, remote frees included. Exact for its owner, and for who holds its heap's lock while
+    /// Blocks in use, those in bins and remote frees included. Exact for its owner, and for who holds its heap's lock while
     /// no block is in use that its owner could free.
     pub fn in_use(&self) -> u32 {
         self.local.in_use()
@@ -713,15 +659,12 @@ impl Pool {
         self.local.expect(in_use, self.next_span(in_use));
     }
 
-    /// Whether a block that carries the mark really is on one of the pool's lists. The caller owns the pool, or holds the
-    /// lock of the heap that does.
-    ///
-    /// In the second case the owner may pop and push meanwhile, so that each step is checked before it is taken: the block
-    /// that is asked about is not missed unless it is freed this very moment, and a live one is not met.
+    /// Whether a block that carries the mark really is on one of the pool's lists. The caller holds the lock of the heap that owns
+    /// the pool, or owns a pool of no heap. In the first case the owner may push meanwhile: a block is not missed unless it is freed this
+    /// very moment.
     pub fn is_on_a_list(&self, block: &Block) -> bool {
-        // SAFETY: as in `push`.
-        let list = unsafe { &*self.list.get() };
-        self.leads_to(list.head(), block) || self.leads_to(self.remote.newest(self.start()), block)
+        self.leads_to(self.local.head(), block)
+            || self.leads_to(self.remote.newest(self.start()), block)
     }
 
     fn leads_to(&self, head: *const Block, wanted: &Block) -> bool {
@@ -739,21 +682,6 @@ impl Pool {
             }
         }
         false
-    }
-
-    /// used -> full, for a pool that was claimed only to look at it. False, and it stays used, when remote frees came
-    /// meanwhile. Afterwards the pool is not the caller's.
-    pub fn try_become_full_again(&self) -> bool {
-        debug_assert!(
-            self.state() == State::Used && !self.has_untouched() && self.local.is_empty()
-        );
-        debug_assert!(self.noted() == 0 && !self.has_purged_pages());
-        self.set_state(State::Full);
-        if !self.remote.give_up() {
-            self.set_state(State::Used);
-            return false;
-        }
-        true
     }
 
     /// Makes the header of a run that was just taken that of a large run. It is never owned.
@@ -793,6 +721,11 @@ impl PoolList {
     pub fn first<'a>(&self) -> Option<&'a Pool> {
         // SAFETY: pools on a list are live.
         unsafe { self.first.get().as_ref() }
+    }
+
+    /// The second pool.
+    pub fn second<'a>(&self) -> Option<&'a Pool> {
+        self.iter().nth(1)
     }
 
     /// The pools, from the first on. The one that was given out may be removed meanwhile.

@@ -10,8 +10,8 @@
 //!
 //! - The marks of free blocks tell at a glance that a page is not free, mostly by the first or second block.
 //! - A page whose blocks all carry the mark is checked against the free list itself, as a mark can lie.
-//! - The blocks of free pages leave the list and are *hidden*; the pages are purged. When the pool becomes
-//!   current, and so is about to be filled, they return to the list.
+//! - The blocks of free pages leave the list and are *hidden*; the pages are purged. When a bin
+//!   takes over what the pool has, which so is about to be filled, they return to the list.
 //!
 //! A pool that was looked at in vain has its next event when a quarter of its live blocks has been freed: nothing
 //! is looked at again until enough has changed. Pages that come free by fewer frees are what the bound on resident memory can miss.
@@ -256,7 +256,7 @@ impl Pool {
             _ if os::page_size() > os::SMALLEST_PAGE && self.pages() == 0 => in_use,
             // The model is of pools with events.
             false if !cfg!(loom) && arena::resident_bytes() < WORTH_LOOKING => in_use,
-            false => self.size_class().event_step.min(in_use),
+            false => (self.size_class().event_step as u32).min(in_use),
         }
     }
 

@@ -124,13 +124,6 @@ impl RemoteFrees {
 
     /// Takes all remote frees. Only for the owner of the pool, which starts at `start`.
     pub fn collect(&self, start: usize) -> Collected {
-        // Relaxed: when there is nothing, nothing is read.
-        if self.0.load(Ordering::Relaxed) == OWNED {
-            return Collected {
-                head: ptr::null(),
-                count: 0,
-            };
-        }
         // Acquire: the blocks' words as those who posted them left them.
         let word = self.0.swap(OWNED, Ordering::Acquire);
         debug_assert!(word & OWNED != 0, "only the owner collects");

@@ -55,13 +55,12 @@ const NOTHING: [Blocks; CLASSES] = [Blocks {
 type Row = [usize; figures::COLUMNS];
 
 impl Blocks {
-    /// Counts the blocks of a pool, in an arena that is held still.
+    /// Counts the blocks of a pool, in an arena that is held still. Those in bins count as in use.
     pub fn of(pool: &Pool) -> Blocks {
         let (cut, hidden) = (pool.cut_blocks(), pool.hidden_blocks());
         let listed = cut.saturating_sub(hidden);
         let in_use = match pool.state() {
             State::Used | State::Abandoned => pool.in_use().saturating_sub(pool.remote.count()),
-            State::Current => cut.saturating_sub(marked_blocks(pool, cut)),
             State::Full => cut,
             State::Vacant => 0,
         }
@@ -74,24 +73,19 @@ impl Blocks {
         }
     }
 
+    /// Takes so many of the blocks in use, as far as the pools know, for free ones: they are in bins.
+    fn free_from_bin(&mut self, count: usize) {
+        let count = count.min(self.in_use);
+        self.in_use -= count;
+        self.free += count;
+    }
+
     fn add(&mut self, other: Blocks) {
         self.pools += other.pools;
         self.in_use += other.in_use;
         self.free += other.free;
         self.untouched += other.untouched;
     }
-}
-
-/// The blocks among the first `cut` that carry the mark of free blocks. Nobody counts those in use of a pool that a heap
-/// allocates from.
-fn marked_blocks(pool: &Pool, cut: u32) -> u32 {
-    let offsets = (0..cut as usize).map(|index| index * pool.block_size());
-    offsets
-        .filter(|offset| {
-            let block = pool.block_at(pool.start() + offset);
-            block.is_ok_and(|block| pool.shows_mark(block))
-        })
-        .count() as u32
 }
 
 /// Counts everything.
@@ -114,6 +108,9 @@ pub fn collect() -> Counted {
             }
         }
     });
+    for (blocks, in_bin) in classes.iter_mut().zip(heaps.in_bins) {
+        blocks.free_from_bin(in_bin);
+    }
     let (mut free_blocks, mut in_use, mut free) = (0, 0, 0);
     for (blocks, class) in classes.iter().zip(&TABLE) {
         free_blocks += blocks.free;
