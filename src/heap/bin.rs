@@ -149,7 +149,7 @@ impl Bin {
     pub fn start(&self, most: u16) {
         debug_assert!(self.is_empty());
         self.most.store(most.into(), Ordering::Relaxed);
-        self.recount();
+        self.set_room(i32::from(most) * BLOCK + FRESH);
     }
 
     /// Puts a list of `count` blocks behind those that are there, which are few.
@@ -167,7 +167,7 @@ impl Bin {
         let first = self.head();
         self.set_head(ptr::null());
         self.most.store(0, Ordering::Relaxed);
-        self.recount();
+        self.set_room(FRESH);
         first
     }
 

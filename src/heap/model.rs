@@ -40,6 +40,9 @@ const SLOT: usize = 8;
 
 const NOBODY: usize = 0;
 
+/// Threads with a heap, in most checks.
+const SHARERS: usize = 2;
+
 /// Memory laid out as an arena.
 struct Place(usize);
 
@@ -396,7 +399,7 @@ impl Thread {
         };
         let heap = &self.world.heaps[number];
         self.begin();
-        let first = pool.remote.count() == 0 && pool.in_use() > 1;
+        let first = pool.remote.count() == 0 && pool.in_use() as usize > SHARERS;
         let used = match heap.used.try_lock() {
             Some(used) => used,
             None if first => {
@@ -461,7 +464,6 @@ impl Thread {
     fn enter_used(&self, heap: &Heap) {
         let shows = self.pool().remote.count() == 0;
         heap.shows.store(shows, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
         if shows && self.pool().remote.count() > 0 {
             heap.shows.store(false, Ordering::Relaxed);
         }

@@ -37,7 +37,7 @@ pub fn is_used_up() -> bool {
 }
 
 /// However many threads share, a heap notes this much before it looks: a look is worth sixteen pages.
-const LEAST_WORTH_LOOKING: usize = 64 << 10;
+pub const LEAST_WORTH_LOOKING: usize = 64 << 10;
 
 /// Bytes that a heap must have noted since it last looked at its pools, so that it does not walk over all of them in vain: a quarter
 /// of what may be loose, which all heaps share, since what a thread that sleeps has noted stays.

@@ -423,8 +423,10 @@ impl Lists {
     /// pools were noted.
     #[inline]
     fn must_look(&self) -> bool {
-        // Others may have used the slack up for long: to look must be worth it each time.
-        self.noted_bytes > 0 && slack::is_used_up() && self.noted_bytes > slack::worth_looking()
+        // Others may have used the slack up for long: to look must be worth it each time. First what is cheap to tell.
+        self.noted_bytes > slack::LEAST_WORTH_LOOKING
+            && slack::is_used_up()
+            && self.noted_bytes > slack::worth_looking()
     }
 
     /// With several threads, what was looked at is left to everyone: this thread may sleep for ever from now on, while others free what
@@ -579,7 +581,7 @@ pub fn after_event(heap: &Heap, pool: &Pool) {
 }
 
 /// Looks for free pages, if that is due, before the lock is given back.
-#[inline]
+#[inline(never)]
 fn look_if_due(heap: &Heap, mut lists: Guard<'_, Lists>) {
     if lists.must_look() {
         lists.look_at_noted(heap);
@@ -589,7 +591,9 @@ fn look_if_due(heap: &Heap, mut lists: Guard<'_, Lists>) {
     }
 }
 
-/// Gives the lock back and frees the blocks that waited for that.
+/// Gives the lock back and frees the blocks that waited for that. Should the heap have claimed the pool of one by then, that one is posted to it all the
+/// same.
+#[inline(never)]
 fn free_foreign_of(heap: Option<&Heap>, mut lists: Guard<'_, Lists>) {
     let mut blocks = core::mem::replace(&mut lists.foreign, ptr::null());
     drop(lists);
@@ -696,7 +700,9 @@ fn free_under_lock(heap: Option<&Heap>, pool: &Pool, block: &Block, start: usize
             }
         };
     };
-    let (first, slots) = (pool.remote.count() == 0 && pool.in_use() > 1, pool.slots());
+    // With more blocks in use than there are threads, those that post at once do not free the last.
+    let many = pool.in_use() as usize > roster::sharers();
+    let (first, slots) = (pool.remote.count() == 0 && many, pool.slots());
     let mut lists = match owner.lists.try_lock() {
         Some(lists) => lists,
         // The owner is busy with its lists, and may be for a millisecond: it learns of the block when it next frees into the pool.
@@ -805,11 +811,12 @@ fn look_in_bin(address: usize, class: usize) -> Option<(*const Block, bool)> {
         let block = (pool.class() == class)
             .then(|| pool.block_at(address))?
             .ok()?;
-        Some((block.next_seen(), block.is_marked_free()))
+        pool.look_at(block)
     })
 }
 
 /// Whether a block is on one of its pool's lists.
+#[inline(never)]
 fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
     // Bounded, because in a forked child nobody finishes what a thread of the parent was about to do.
     for _ in 0..LOOKS {

@@ -97,12 +97,6 @@ impl Block {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// The same for a thread that looks at a list of another, and then at the mark: had the block been popped before, the mark is gone.
-    pub fn next_seen(&self) -> *const Block {
-        // Acquire: the mark is read after it.
-        self.next.load(Ordering::Acquire)
-    }
-
     /// Puts another block behind this one, which is free.
     #[inline(always)]
     pub fn link(&self, next: *const Block) {
@@ -414,8 +408,7 @@ impl Pool {
     #[cfg(not(loom))]
     #[inline(never)]
     pub fn shows_mark(&self, block: &Block) -> bool {
-        let page = os::page_size();
-        if self.block_size() < page || !(ptr::from_ref(block) as usize).is_multiple_of(page) {
+        if !self.may_be_protected(block) {
             return block.is_marked_free();
         }
         match os::read_word(block.mark.as_ptr()) {
@@ -424,6 +417,25 @@ impl Pool {
             // The call is not there, or not permitted.
             Err(_) => block.is_marked_free(),
         }
+    }
+
+    /// What a block says that may be on a list of another thread: the one behind it, and whether it carries the mark. `None` when it cannot be
+    /// read. Had it been popped before, the mark is gone; on machines that reorder loads and stores that is likely only.
+    #[cfg(not(loom))]
+    pub fn look_at(&self, block: &Block) -> Option<(*const Block, bool)> {
+        let next = match self.may_be_protected(block) {
+            true => os::read_word(block.next.as_ptr().cast()).ok()? as *const Block,
+            // Acquire: the mark is read after it.
+            false => block.next.load(Ordering::Acquire),
+        };
+        Some((next, self.shows_mark(block)))
+    }
+
+    /// Whether a page lies wholly in the block, which the program may have protected from being read.
+    #[cfg(not(loom))]
+    fn may_be_protected(&self, block: &Block) -> bool {
+        let page = os::page_size();
+        self.block_size() >= page && (ptr::from_ref(block) as usize).is_multiple_of(page)
     }
 
     /// The block that starts at `address`, which must lie in this pool.
