@@ -12,7 +12,7 @@
 //! class, and is on no other list. Its pool need not be one that the heap owns: that can change while the block is in the bin.
 
 use crate::cpu;
-use crate::pool::Block;
+use crate::pool::{self, Block};
 use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering, compiler_fence};
@@ -173,13 +173,8 @@ impl Bin {
 
     /// The blocks. Only for the heap's thread.
     fn blocks(&self) -> impl Iterator<Item = *const Block> {
-        let mut next = self.head();
-        core::iter::from_fn(move || {
-            let block = next;
-            // SAFETY: a block in the bin is free, and the caller keeps the bin as it is.
-            next = unsafe { block.as_ref() }?.next();
-            Some(block)
-        })
+        // SAFETY: blocks in the bin are free, and the caller keeps the bin as it is.
+        unsafe { pool::chain(self.head()) }
     }
 
     /// Whether a block is in the bin. Only for the heap's thread.

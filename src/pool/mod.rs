@@ -222,14 +222,23 @@ impl FreeList {
 
     /// The blocks on the list.
     fn blocks(&self) -> impl Iterator<Item = *const Block> {
-        let mut next = self.head();
-        core::iter::from_fn(move || {
-            let block = next;
-            // SAFETY: a block on the list is free, and the caller keeps the list as it is.
-            next = unsafe { block.as_ref() }?.next();
-            Some(block)
-        })
+        // SAFETY: blocks on the list are free, and the caller keeps the list as it is.
+        unsafe { chain(self.head()) }
     }
+}
+
+/// The blocks that are linked to each other from `first` on. What is behind a block is read before that is given out.
+///
+/// # Safety
+/// The blocks must be free, and stay as they are until they are given out.
+pub unsafe fn chain(first: *const Block) -> impl Iterator<Item = *const Block> {
+    let mut next = first;
+    core::iter::from_fn(move || {
+        let block = next;
+        // SAFETY: the caller vouches for the block.
+        next = unsafe { block.as_ref() }?.next();
+        Some(block)
+    })
 }
 
 /// The state of a pool; the picture at the top of this file.
