@@ -700,7 +700,7 @@ fn free_under_lock(heap: Option<&Heap>, pool: &Pool, block: &Block, start: usize
             }
         };
     };
-    // With more blocks in use than there are threads, those that post at once do not free the last.
+    // With more blocks in use than there are threads, those that post at once hardly free the last. A hint, as `concerns_owner` is.
     let many = pool.in_use() as usize > roster::sharers();
     let (first, slots) = (pool.remote.count() == 0 && many, pool.slots());
     let mut lists = match owner.lists.try_lock() {
