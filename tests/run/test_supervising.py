@@ -57,6 +57,13 @@ class Supervising(installed.Test):
     def drawing(self, every="0.02"):
         return "--every", every, "--heapmap", self.page
 
+    def tool(self):
+        """The program as a module."""
+        loader = importlib.machinery.SourceFileLoader("pymalloc_run", self.program)
+        tool = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+        loader.exec_module(tool)
+        return tool
+
     def processes_drawn(self, said):
         """The page must be there and be told of, and nothing else be left; how many processes it was made of."""
         self.assertEqual(said, f"pymalloc-run: the heap map is in {self.page}\n")
@@ -92,9 +99,7 @@ class Supervising(installed.Test):
         self.assertEqual(os.listdir(self.path("tmp")), [])
 
     def test_many_snapshots_are_thinned(self):
-        loader = importlib.machinery.SourceFileLoader("pymalloc_run", self.program)
-        tool = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-        loader.exec_module(tool)
+        tool = self.tool()
         heap_map = tool.HeapMap(self.page, 1)
         self.addCleanup(shutil.rmtree, heap_map.folder)
         lines = [f"{number}{'x' * number}\n" for number in range(100)]
@@ -106,6 +111,31 @@ class Supervising(installed.Test):
         heap_map.keep_room()
         for name in ("1.jsonl", "2.jsonl"):
             self.assertEqual(self.read(os.path.join(heap_map.folder, name)), "".join(lines[::2]))
+
+    def test_a_child_that_ends_at_once_is_not_waited_for(self):
+        tool = self.tool()
+        fork = os.fork
+
+        def fork_and_let_it_end():
+            pid = fork()
+            if pid:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            return pid
+
+        os.fork = fork_and_let_it_end
+        self.addCleanup(setattr, os, "fork", fork)
+        mask, of_children = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGCHLD)
+        self.addCleanup(signal.signal, signal.SIGCHLD, of_children)
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+        supervisor = tool.Supervisor()
+        end = time.monotonic() + installed.LIMIT
+
+        def fail_in_time():
+            self.assertLess(time.monotonic(), end, "the end of the child was not noticed")
+
+        supervisor.meanwhile = fail_in_time
+        pid = supervisor.start("/bin/sh", ["sh", "-c", "exit 3"], os.environ)
+        self.assertEqual(os.WEXITSTATUS(supervisor.wait(pid)), 3)
 
     def test_snapshots_are_kept_when_the_page_cannot_be_written(self):
         os.remove(self.path("bin/pymalloc-heapmap"))
