@@ -265,15 +265,22 @@ fn free_elsewhere<const CALL: u8>(block: *mut u8) {
     }
     match find(block as usize) {
         Ok(Place::Pool(pool, block)) => free_in_pool(pool, block),
-        Ok(Place::Run(run)) => large::free(run),
-        Ok(Place::Mapping(_)) => {
-            if !mapping::free(block as usize) {
-                // Another thread freed it since `find`.
-                fault::end(call, block, Fault::AlreadyFree);
-            }
-        }
-        Err(fault) => fault::end(call, block, fault),
+        found => free_outside_pools(found, block, call),
     }
+}
+
+/// The rest of `free_elsewhere`, of which there is one for every call that frees.
+#[inline(never)]
+fn free_outside_pools(found: Result<Place, Fault>, block: *mut u8, call: Call) {
+    let fault = match found {
+        Ok(Place::Pool(pool, block)) => return free_in_pool(pool, block),
+        Ok(Place::Run(run)) => return large::free(run),
+        Ok(Place::Mapping(_)) if mapping::free(block as usize) => return,
+        // Another thread freed it since `find`.
+        Ok(Place::Mapping(_)) => Fault::AlreadyFree,
+        Err(fault) => fault,
+    };
+    fault::end(call, block, fault)
 }
 
 fn free_in_pool(pool: &Pool, block: &Block) {

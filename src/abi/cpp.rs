@@ -91,10 +91,12 @@ new_aligned! {
     _ZnamSt11align_val_tRKSt9nothrow_t(nothrow: Nothrow);
 }
 
+// Sizes, alignments and `nothrow` say nothing that is not known, and lie in registers where nobody looks. Without them all forms are
+// the same function, of which the library has one.
 macro_rules! delete {
-    ($($name:ident($($other:ident: $type:ty),*);)*) => {$(
+    ($($name:ident;)*) => {$(
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(block: *mut c_void $(, $other: $type)*) {
+        unsafe extern "C" fn $name(block: *mut c_void) {
             // SAFETY: passed on from the caller.
             unsafe { alloc::free::<{ Call::Delete as u8 }>(block.cast()) }
         }
@@ -102,16 +104,16 @@ macro_rules! delete {
 }
 
 delete! {
-    _ZdlPv();
-    _ZdaPv();
-    _ZdlPvm(_size: usize);
-    _ZdaPvm(_size: usize);
-    _ZdlPvRKSt9nothrow_t(_nothrow: Nothrow);
-    _ZdaPvRKSt9nothrow_t(_nothrow: Nothrow);
-    _ZdlPvSt11align_val_t(_align: usize);
-    _ZdaPvSt11align_val_t(_align: usize);
-    _ZdlPvmSt11align_val_t(_size: usize, _align: usize);
-    _ZdaPvmSt11align_val_t(_size: usize, _align: usize);
-    _ZdlPvSt11align_val_tRKSt9nothrow_t(_align: usize, _nothrow: Nothrow);
-    _ZdaPvSt11align_val_tRKSt9nothrow_t(_align: usize, _nothrow: Nothrow);
+    _ZdlPv;
+    _ZdaPv;
+    _ZdlPvm;
+    _ZdaPvm;
+    _ZdlPvRKSt9nothrow_t;
+    _ZdaPvRKSt9nothrow_t;
+    _ZdlPvSt11align_val_t;
+    _ZdaPvSt11align_val_t;
+    _ZdlPvmSt11align_val_t;
+    _ZdaPvmSt11align_val_t;
+    _ZdlPvSt11align_val_tRKSt9nothrow_t;
+    _ZdaPvSt11align_val_tRKSt9nothrow_t;
 }
