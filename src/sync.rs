@@ -33,6 +33,7 @@ mod spinning {
     const PAUSES: u32 = 8;
 
     impl RelaxStrategy for GiveWay {
+        #[cold]
         #[inline(never)]
         fn relax() {
             for _ in 0..PAUSES {
@@ -55,9 +56,13 @@ mod spinning {
 
         #[inline]
         pub fn lock(&self) -> Guard<'_, T> {
-            match self.0.try_lock() {
-                Some(guard) => guard,
-                None => self.wait_and_lock(),
+            loop {
+                if let Some(guard) = self.0.try_lock() {
+                    return guard;
+                }
+                // This alone is out of line. `SpinMutex::lock` would be there once for each `T`; it also looks before it tries again,
+                // which saves nothing so long after the last time.
+                GiveWay::relax();
             }
         }
 
@@ -67,16 +72,9 @@ mod spinning {
             self.0.try_lock()
         }
 
-        /// Out of line: the wait would be at each of the many places that lock.
-        #[cold]
-        #[inline(never)]
-        fn wait_and_lock(&self) -> Guard<'_, T> {
-            self.0.lock()
-        }
-
         /// Locks until `release_after_fork`, which the forking thread calls in the parent and in the child.
         pub fn hold_for_fork(&self) {
-            core::mem::forget(self.0.lock());
+            core::mem::forget(self.lock());
         }
 
         /// What is locked, between `hold_for_fork` and `release_after_fork`.
