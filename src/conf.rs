@@ -10,17 +10,23 @@ use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+/// Bytes of the longest name of a setting.
+const KEY: usize = "background_purge".len();
+
 /// A number that the user can set.
 pub struct Setting {
-    key: &'static str,
+    /// The name, filled up with zeroes. Not a text that lies elsewhere, which would need a relocation.
+    key: [u8; KEY],
     value: AtomicUsize,
     largest: usize,
 }
 
 impl Setting {
-    const fn new(key: &'static str, default: usize, largest: usize) -> Self {
+    const fn new(key: &str, default: usize, largest: usize) -> Self {
+        let mut padded = [0; KEY];
+        padded.split_at_mut(key.len()).0.copy_from_slice(key.as_bytes());
         Setting {
-            key,
+            key: padded,
             value: AtomicUsize::new(default),
             largest,
         }
@@ -181,6 +187,13 @@ fn parse_number(text: &[u8]) -> Option<usize> {
     number.checked_mul(1 << shift)
 }
 
+/// The setting of a name.
+fn find(key: &[u8]) -> Option<&'static Setting> {
+    let mut padded = [0; KEY];
+    padded.get_mut(..key.len())?.copy_from_slice(key);
+    SETTINGS.iter().copied().find(|known| known.key == padded)
+}
+
 /// Applies one `key=value`; on a mistake returns what is wrong with it.
 fn apply(item: &[u8]) -> Result<(), &'static str> {
     let Some(equals) = item.iter().position(|byte| *byte == b'=') else {
@@ -190,7 +203,7 @@ fn apply(item: &[u8]) -> Result<(), &'static str> {
     if key == HEAPMAP {
         return HEAPMAP_PATH.set(value);
     }
-    let Some(setting) = SETTINGS.iter().find(|known| known.key.as_bytes() == key) else {
+    let Some(setting) = find(key) else {
         return Err("is not a setting");
     };
     match parse_number(value) {
