@@ -86,6 +86,7 @@ impl Learned {
     }
 
     /// So many bytes went back to the system.
+    #[inline(never)]
     pub fn give_back(&mut self, bytes: usize, now: Moment) {
         if bytes == 0 || conf::LEARNING.get() == 0 {
             return;
@@ -96,11 +97,15 @@ impl Learned {
     }
 
     /// So many bytes that are not resident are asked for. `now` is called only if something was given back.
+    #[inline]
     pub fn ask(&mut self, bytes: usize, now: impl FnOnce() -> Moment) {
-        if bytes == 0 || self.returned == 0 {
-            return;
+        if bytes != 0 && self.returned != 0 {
+            self.ask_at(bytes, now());
         }
-        let now = now();
+    }
+
+    #[inline(never)]
+    fn ask_at(&mut self, bytes: usize, now: Moment) {
         self.forget_late(now);
         let again = bytes.min(self.returned);
         if again == 0 {
@@ -125,6 +130,7 @@ impl Learned {
 
     /// Of what is kept, so many bytes are unused now. True when less is kept from now on. To be called wherever that changes,
     /// and from time to time.
+    #[inline(never)]
     pub fn observe(&mut self, unused: usize, now: Moment) -> bool {
         let horizon = horizon(self.kept);
         // Whatever it was that wanted it again is over.

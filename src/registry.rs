@@ -102,6 +102,7 @@ impl Registry {
         (hash >> 32) as usize & (self.capacity - 1)
     }
 
+    #[inline(never)]
     fn place_of(&self, address: usize) -> Option<usize> {
         if self.used == 0 || address == 0 {
             return None;
@@ -161,6 +162,7 @@ impl Registry {
 
     /// Adds an entry whose address is not there yet. There must be a vacant place left beside it, as after a
     /// `reserve` that said true.
+    #[inline(never)]
     pub fn insert(&mut self, entry: Entry) {
         debug_assert!(entry.address != 0 && self.used + 1 < self.capacity);
         debug_assert!(self.get(entry.address).is_none());
