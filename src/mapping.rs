@@ -88,7 +88,14 @@ impl Mappings {
         Some(entry)
     }
 
+    /// The kept mappings, oldest first, with their numbers.
+    fn cached(&self) -> impl DoubleEndedIterator<Item = (usize, &Entry)> {
+        let cached = self.cached.get(..self.cached_count).unwrap_or(&[]);
+        cached.iter().enumerate()
+    }
+
     /// Takes kept mapping number `index` out of the cache.
+    #[inline(never)]
     fn take_cached(&mut self, index: usize) -> Entry {
         let entry = self.cached[index];
         self.cached.copy_within(index + 1..self.cached_count, index);
@@ -131,26 +138,27 @@ impl Mappings {
     /// A kept mapping to be resized, since none fits: so its pages serve again, and what is kept never adds to the peak. The next larger
     /// one, or else the largest; but none of more than twice the size, most of which would go back.
     fn take_unfitting(&mut self, size: usize) -> Option<Entry> {
-        let larger = |entry: &Entry| entry.size >= size;
-        let near = (0..self.cached_count).filter(|index| self.cached[*index].size / 2 <= size);
-        let index = near.reduce(|best, index| {
-            let (a, b) = (&self.cached[best], &self.cached[index]);
-            let better = match (larger(a), larger(b)) {
-                (true, true) => b.size < a.size,
-                (false, false) => b.size > a.size,
-                (_, is_larger) => is_larger,
-            };
-            if better { index } else { best }
-        })?;
+        // The largest last, but behind it all that are large enough, the smallest of those at the end.
+        let rank = |entry: &Entry| match entry.size >= size {
+            true => usize::MAX - entry.size,
+            false => entry.size,
+        };
+        let (index, _) = self
+            .cached()
+            .rev()
+            .filter(|(_, entry)| entry.size / 2 <= size)
+            .max_by_key(|(_, entry)| rank(entry))?;
         Some(self.take_cached(index))
     }
 
     /// A freed mapping that can serve a request, and whether it is known to be zero.
     fn reuse(&mut self, size: usize, align: usize) -> Option<(Entry, bool)> {
         // The newest first: its pages are the likeliest to be in a cache.
-        let found = (0..self.cached_count)
+        let found = self
+            .cached()
             .rev()
-            .find(|index| fits(&self.cached[*index], size, align));
+            .find(|(_, entry)| fits(entry, size, align))
+            .map(|(index, _)| index);
         if let Some(index) = found {
             return Some((self.take_cached(index), false));
         }
