@@ -95,9 +95,11 @@ fn calloc_beyond_bins(size: usize) -> *mut c_void {
     checked(alloc::allocate_zeroed(size))
 }
 
-/// Resizes for one of the calls that do so.
-#[inline(always)]
-unsafe fn resize(ptr: *mut c_void, size: usize, call: Call) -> *mut c_void {
+/// As realloc(3): resizes a block and keeps its contents up to the smaller size. `ptr` of NULL allocates; `size` of 0 frees and
+/// returns NULL, as glibc does. On failure returns NULL, sets errno to ENOMEM, and leaves the block as it was. Bad pointers
+/// as pymalloc_free(). Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void {
     if ptr.is_null() {
         return pymalloc_malloc(size);
     }
@@ -107,16 +109,7 @@ unsafe fn resize(ptr: *mut c_void, size: usize, call: Call) -> *mut c_void {
         return ptr::null_mut();
     }
     // SAFETY: passed on from the caller.
-    checked(unsafe { alloc::resize(ptr.cast(), size, call) })
-}
-
-/// As realloc(3): resizes a block and keeps its contents up to the smaller size. `ptr` of NULL allocates; `size` of 0 frees and
-/// returns NULL, as glibc does. On failure returns NULL, sets errno to ENOMEM, and leaves the block as it was. Bad pointers
-/// as pymalloc_free(). Thread-safe.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: passed on from the caller.
-    unsafe { resize(ptr, size, Call::Realloc) }
+    checked(unsafe { alloc::resize(ptr.cast(), size, Call::Realloc) })
 }
 
 /// As reallocarray(3): pymalloc_realloc() to `count` times `size` bytes; an overflow of the product fails with ENOMEM.
@@ -129,7 +122,9 @@ pub unsafe extern "C" fn pymalloc_reallocarray(
 ) -> *mut c_void {
     match count.checked_mul(size) {
         // SAFETY: passed on from the caller.
-        Some(total) => unsafe { resize(ptr, total, Call::ReallocArray) },
+        Some(total) if ptr.is_null() || total == 0 => unsafe { pymalloc_realloc(ptr, total) },
+        // SAFETY: as above.
+        Some(total) => checked(unsafe { alloc::resize(ptr.cast(), total, Call::ReallocArray) }),
         None => out_of_memory(),
     }
 }
