@@ -155,18 +155,17 @@ fn cleared(block: *mut u8, size: usize) -> *mut u8 {
 /// Allocates at least `size` bytes at a multiple of `align`, a power of two. Null as `allocate`.
 pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
     debug_assert!(align.is_power_of_two());
-    if align <= BLOCK_ALIGN {
-        return allocate(size);
-    }
-    if size <= MAX_POOLED && align <= SLOT_SIZE {
-        // A multiple of the alignment has a class whose blocks all are (`size_class`'s tests), since pools
-        // start at multiples of the slot size.
-        let rounded = size.max(1).next_multiple_of(align);
-        if rounded <= MAX_POOLED {
-            return allocate(rounded);
-        }
-    }
-    allocate_beyond_pools(size, align, false).address
+    // A multiple of the alignment has a class whose blocks all are (`size_class`'s tests), since pools
+    // start at multiples of the slot size.
+    let pooled = match align {
+        ..=BLOCK_ALIGN => size,
+        ..=SLOT_SIZE => size.max(1).saturating_add(align - 1) & !(align - 1),
+        _ => usize::MAX,
+    };
+    allocate_or(pooled, |pooled| match pooled <= MAX_POOLED {
+        true => allocate_beyond_bins(pooled),
+        false => allocate_beyond_pools(size, align.max(BLOCK_ALIGN), false).address,
+    })
 }
 
 /// Where an allocated block lies.
