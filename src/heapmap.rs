@@ -332,6 +332,7 @@ fn slot_of(run: &Pool) -> usize {
 }
 
 /// How many blocks of a pool are in each state, and the start of the list of their states.
+#[inline(never)]
 fn write_counts(text: &mut Text, counts: &[usize; STATES.len()]) {
     for count in counts {
         text.text(",").number(*count);

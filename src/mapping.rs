@@ -172,6 +172,7 @@ impl Mappings {
 }
 
 /// Gives a freed mapping back to the system.
+#[inline(never)]
 fn return_to_system(entry: Entry) {
     let address = entry.address as *mut u8;
     // SAFETY: a freed mapping that is in no table.

@@ -42,6 +42,7 @@ impl<'a> Text<'a> {
     }
 
     /// Text for a file descriptor.
+    #[inline(never)]
     pub fn to(descriptor: i32, buffer: &'a mut [u8]) -> Self {
         Text::new(
             buffer,
@@ -138,6 +139,7 @@ impl<'a> Text<'a> {
     }
 
     /// Ends a message.
+    #[inline(never)]
     pub fn send(&mut self) {
         self.text("\n").flush();
     }

@@ -16,6 +16,7 @@ pub fn write_process(text: &mut Text, pid: u32) {
 }
 
 /// The member that tells the time: seconds since 1970.
+#[inline(never)]
 pub fn write_time(text: &mut Text) {
     let milliseconds = os::time_of_day() as usize;
     text.member(b"time").number(milliseconds / 1000).text(".");
