@@ -95,6 +95,11 @@ impl Registry {
         unsafe { core::slice::from_raw_parts_mut(self.places, self.capacity) }
     }
 
+    /// The entry at a place, of which there are `capacity`.
+    fn at(&self, place: usize) -> Entry {
+        self.table()[place]
+    }
+
     /// The place where the search for `address` starts. Pages are aligned, so that the low bits say nothing;
     /// Fibonacci hashing spreads the rest (Knuth, volume 3, section 6.4).
     fn home(&self, address: usize) -> usize {
@@ -107,20 +112,19 @@ impl Registry {
         if self.used == 0 || address == 0 {
             return None;
         }
-        let table = self.table();
         let mut place = self.home(address);
-        while table[place].address != 0 {
-            if table[place].address == address {
-                return Some(place);
+        loop {
+            match self.at(place).address {
+                0 => return None,
+                found if found == address => return Some(place),
+                _ => place = (place + 1) & (self.capacity - 1),
             }
-            place = (place + 1) & (self.capacity - 1);
         }
-        None
     }
 
     /// The entry of `address`.
     pub fn get(&self, address: usize) -> Option<Entry> {
-        self.place_of(address).map(|place| self.table()[place])
+        self.place_of(address).map(|place| self.at(place))
     }
 
     /// Makes sure that the next `insert` needs no memory. False when the system has none.
@@ -168,23 +172,22 @@ impl Registry {
         debug_assert!(self.get(entry.address).is_none());
         let mask = self.capacity - 1;
         let mut place = self.home(entry.address);
-        let table = self.table_mut();
-        while table[place].address != 0 {
+        while self.at(place).address != 0 {
             place = (place + 1) & mask;
         }
-        table[place] = entry;
+        self.table_mut()[place] = entry;
         self.used += 1;
     }
 
     /// Takes an entry out.
     pub fn remove(&mut self, address: usize) -> Option<Entry> {
         let mut hole = self.place_of(address)?;
-        let removed = self.table()[hole];
+        let removed = self.at(hole);
         let mask = self.capacity - 1;
         let mut place = hole;
         loop {
             place = (place + 1) & mask;
-            let entry = self.table()[place];
+            let entry = self.at(place);
             if entry.address == 0 {
                 break;
             }
