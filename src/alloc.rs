@@ -157,10 +157,12 @@ pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
     debug_assert!(align.is_power_of_two());
     // A multiple of the alignment has a class whose blocks all are (`size_class`'s tests), since pools
     // start at multiples of the slot size.
-    let pooled = match align {
-        ..=BLOCK_ALIGN => size,
-        ..=SLOT_SIZE => size.max(1).saturating_add(align - 1) & !(align - 1),
-        _ => usize::MAX,
+    let pooled = if align <= BLOCK_ALIGN {
+        size
+    } else if align <= SLOT_SIZE {
+        size.max(1).saturating_add(align - 1) & !(align - 1)
+    } else {
+        usize::MAX
     };
     allocate_or(pooled, |pooled| match pooled <= MAX_POOLED {
         true => allocate_beyond_bins(pooled),

@@ -24,7 +24,8 @@ pub struct Setting {
 impl Setting {
     const fn new(key: &str, default: usize, largest: usize) -> Self {
         let mut padded = [0; KEY];
-        padded.split_at_mut(key.len()).0.copy_from_slice(key.as_bytes());
+        let (name, _) = padded.split_at_mut(key.len());
+        name.copy_from_slice(key.as_bytes());
         Setting {
             key: padded,
             value: AtomicUsize::new(default),
