@@ -11,6 +11,7 @@
  * - learned: what is kept of equal spikes is at most what one of them takes, however many there are.
  * - forgotten: it goes back in a process that works again, though it takes nothing from its arenas.
  * - busy: pools go back whose blocks another thread frees while their owner is busy, though the owner sleeps then for ever.
+ * - ended: free pages go back in the pools of threads that have ended, whatever threads came after them.
  */
 #include "page_floor.h"
 
@@ -18,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 
 enum { MOST = 400000 };
@@ -260,13 +262,73 @@ static void busy(void)
     CHECK(resident() < 24 * MIB, "%zu bytes resident with all blocks freed", resident());
 }
 
+enum { ENDED_BLOCKS = 64000, ENDED_SIZE = 512, ENDED_ONE_IN = 31 };
+
+/* Allocates all, and frees one of each pool, so that the pools are the thread's own when it ends. */
+static void *own_and_end(void *unused)
+{
+    for (size_t i = 0; i < ENDED_BLOCKS; i++) {
+        blocks[i] = malloc(ENDED_SIZE);
+        memset(blocks[i], 1, ENDED_SIZE);
+    }
+    for (size_t i = 0; i < ENDED_BLOCKS; i += ENDED_ONE_IN)
+        free(blocks[i]);
+    return unused;
+}
+
+static void *allocate_one(void *unused)
+{
+    free(hide(malloc(ENDED_SIZE)));
+    return unused;
+}
+
+/* With so many threads more before the blocks are freed. */
+static void ended_before(int others)
+{
+    enum { KEPT_ONE_IN = 64 };
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, own_and_end, NULL) == 0 && pthread_join(thread, NULL) == 0, "no thread");
+    for (int other = 0; other < others; other++)
+        CHECK(pthread_create(&thread, NULL, allocate_one, NULL) == 0 && pthread_join(thread, NULL) == 0, "no thread");
+    size_t kept = 0;
+    for (size_t i = 0; i < ENDED_BLOCKS; i++) {
+        if (i % ENDED_ONE_IN == 0)
+            continue;
+        if (i % KEPT_ONE_IN == 1)
+            kept++;
+        else
+            free(blocks[i]);
+    }
+    size_t floor = kept * (size_t)sysconf(_SC_PAGESIZE), most = floor / 8 * 9 + 8 * MIB;
+    CHECK(resident() < most, "%zu bytes resident, at most %zu expected", resident(), most);
+    for (size_t i = 0; i < ENDED_BLOCKS; i++)
+        if (i % ENDED_ONE_IN != 0 && i % KEPT_ONE_IN == 1)
+            free(blocks[i]);
+    CHECK(resident() < 8 * MIB, "%zu bytes resident with all blocks freed", resident());
+}
+
+static void ended(void)
+{
+    /* Each in a process that has learned nothing. */
+    for (int others = 0; others < 3; others++) {
+        int status;
+        pid_t child = fork();
+        CHECK(child >= 0, "no process");
+        if (child == 0) {
+            ended_before(others);
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0, "after %d other threads: status %d", others, status);
+    }
+}
+
 int main(int count, char **arguments)
 {
     static const struct {
         const char *name;
         void (*check)(void);
     } checks[] = {{"zeroed", zeroed}, {"shrunk", shrunk}, {"locked", locked}, {"refused", refused}, {"protected", protected},
-                  {"learned", learned}, {"forgotten", forgotten}, {"busy", busy}};
+                  {"learned", learned}, {"forgotten", forgotten}, {"busy", busy}, {"ended", ended}};
 
     require_pymalloc();
     want_small_pages();
@@ -276,5 +338,5 @@ int main(int count, char **arguments)
             return 0;
         }
     }
-    FAIL("usage: %s zeroed|shrunk|locked|refused|protected|learned|forgotten|busy", arguments[0]);
+    FAIL("usage: %s zeroed|shrunk|locked|refused|protected|learned|forgotten|busy|ended", arguments[0]);
 }

@@ -189,8 +189,15 @@ impl Buckets {
         let (next, previous) = (links.next.get(), links.previous.get());
         // SAFETY: as in `insert`.
         match unsafe { previous.as_ref() } {
-            Some(previous) => (self.links)(previous).next.set(next),
-            None => self.first[bucket] = next,
+            Some(previous) => {
+                let links = (self.links)(previous);
+                debug_assert!(ptr::eq(links.next.get(), arena));
+                links.next.set(next);
+            }
+            None => {
+                debug_assert!(ptr::eq(self.first[bucket], arena), "it is in this bucket");
+                self.first[bucket] = next;
+            }
         }
         // SAFETY: as in `insert`.
         if let Some(next) = unsafe { next.as_ref() } {

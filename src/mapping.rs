@@ -3,7 +3,7 @@
 //! A block here is a whole mapping, found by its address in a registry, so that it costs no
 //! header, can be resized by `mremap` without copying, and no stray pointer is mistaken for one.
 //! Freed mappings are kept up to `conf::MAPPING_CACHE` bytes, oldest out first, so that a loop of large
-//! temporaries does not fault its pages anew each time.
+//! temporaries does not fault its pages anew each time. Blocks are cut off them, and joined again when they are freed.
 //!
 //! When the system refuses to unmap (`vm.max_map_count`), the pages go back, and the addresses are
 //! kept as *stuck* mappings for later blocks.
@@ -72,6 +72,10 @@ fn fits(entry: &Entry, size: usize, align: usize) -> bool {
         && entry.address & (align - 1) == 0
 }
 
+fn touches(one: &Entry, other: &Entry) -> bool {
+    one.address + one.size == other.address || other.address + other.size == one.address
+}
+
 impl Mappings {
     /// Enters a live block. There is room: the caller reserved it.
     fn enter(&mut self, entry: Entry) {
@@ -135,20 +139,44 @@ impl Mappings {
         (self.cached_bytes > self.capacity()).then(|| self.give_back_oldest())
     }
 
-    /// A kept mapping to be resized, since none fits: so its pages serve again, and what is kept never adds to the peak. The next larger
-    /// one, or else the largest; but none of more than twice the size, most of which would go back.
-    fn take_unfitting(&mut self, size: usize) -> Option<Entry> {
-        // The largest last, but behind it all that are large enough, the smallest of those at the end.
-        let rank = |entry: &Entry| match entry.size >= size {
-            true => usize::MAX - entry.size,
-            false => entry.size,
-        };
-        let (index, _) = self
-            .cached()
-            .rev()
-            .filter(|(_, entry)| entry.size / 2 <= size)
-            .max_by_key(|(_, entry)| rank(entry))?;
+    /// Where in the list one is that touches another mapping.
+    fn place_beside(&self, entry: &Entry) -> Option<usize> {
+        self.cached().position(|(_, other)| touches(entry, other))
+    }
+
+    /// Keeps a freed mapping, for which there is room, joined with those that it touches, so that what was cut off comes together again. The
+    /// system may see two in them still: then it refuses to resize the whole.
+    fn keep(&mut self, mut entry: Entry) {
+        while let Some(index) = self.place_beside(&entry) {
+            let other = self.take_cached(index);
+            entry = Entry {
+                address: entry.address.min(other.address),
+                size: entry.size + other.size,
+            };
+        }
+        self.cached[self.cached_count] = entry;
+        self.cached_count += 1;
+        self.cached_bytes += entry.size;
+    }
+
+    /// A kept mapping to be resized, since none is large enough: so its pages serve again. The largest.
+    fn take_smaller(&mut self) -> Option<Entry> {
+        let (index, _) = self.cached().max_by_key(|(_, entry)| entry.size)?;
         Some(self.take_cached(index))
+    }
+
+    /// Cuts a block off the smallest kept mapping that is larger. The rest stays where it is, in the list as among the addresses.
+    fn cut_off(&mut self, size: usize, align: usize) -> Option<Entry> {
+        let (index, larger) = self
+            .cached()
+            .filter(|(_, entry)| entry.size > size && entry.address & (align - 1) == 0)
+            .min_by_key(|(_, entry)| entry.size)?;
+        let address = larger.address;
+        let rest = self.cached.get_mut(index)?;
+        rest.address += size;
+        rest.size -= size;
+        self.cached_bytes -= size;
+        Some(Entry { address, size })
     }
 
     /// A freed mapping that can serve a request, and whether it is known to be zero.
@@ -161,6 +189,9 @@ impl Mappings {
             .map(|(index, _)| index);
         if let Some(index) = found {
             return Some((self.take_cached(index), false));
+        }
+        if let Some(entry) = self.cut_off(size, align) {
+            return Some((entry, false));
         }
         let entry = self
             .stuck
@@ -212,14 +243,12 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<Mapped> {
         Some(reused) => reused,
         None => {
             let other = match align == os::page_size() {
-                true => mappings.take_unfitting(size),
+                true => mappings.take_smaller(),
                 false => None,
             };
             if !zeroed {
-                let resident = other.map_or(0, |entry| entry.size);
-                mappings
-                    .learned
-                    .ask(size.saturating_sub(resident), learn::now);
+                let missing = size - other.map_or(0, |entry| entry.size);
+                mappings.learned.ask(missing, learn::now);
             }
             drop(mappings);
             let (address, is_zero) = match other.and_then(|entry| resized(entry, size)) {
@@ -264,10 +293,7 @@ pub fn free(address: usize) -> bool {
         return_to_system(oldest);
         mappings = MAPPINGS.lock();
     }
-    let place = mappings.cached_count;
-    mappings.cached[place] = entry;
-    mappings.cached_count += 1;
-    mappings.cached_bytes += entry.size;
+    mappings.keep(entry);
     true
 }
 

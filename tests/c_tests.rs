@@ -214,6 +214,8 @@ programs! {
     pages_and_forks: "pages.c", ["fork"], 60, [linked: Linked, preloaded: Preloaded];
     pages_of_blocks_with_marks: "pages.c", ["marks"], 60, [linked: Linked, preloaded: Preloaded];
     pages_locked: "pages.c", ["locked"], 60, [linked: Linked, preloaded: Preloaded];
+    mappings_contents: "mappings.c", ["contents"], 120, [linked: Linked, preloaded: Preloaded];
+    mappings_reused: "mappings.c", ["reused"], 60, [preloaded: Preloaded];
     returned_though_zeroed: "returned.c", ["zeroed"], 60, [preloaded: Preloaded];
     returned_when_shrunk: "returned.c", ["shrunk"], 60, [preloaded: Preloaded];
     returned_though_one_is_locked: "returned.c", ["locked"], 60, [preloaded: Preloaded];
@@ -222,6 +224,7 @@ programs! {
     returned_after_equal_spikes: "returned.c", ["learned"], 60, [preloaded: Preloaded];
     returned_when_forgotten: "returned.c", ["forgotten"], 60, [preloaded: Preloaded];
     returned_from_a_busy_thread: "returned.c", ["busy"], 60, [preloaded: Preloaded];
+    returned_from_threads_that_ended: "returned.c", ["ended"], 60, [preloaded: Preloaded];
     promise_of_one_thread: "promise.c", ["1", "1"], 120, [linked: Linked, preloaded: Preloaded];
     promise_of_two_threads: "promise.c", ["2", "2"], 120, [linked: Linked, with_static_library: Static];
     promise_of_four_threads: "promise.c", ["4", "3"], 120, [linked: Linked, preloaded: Preloaded];

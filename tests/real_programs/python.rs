@@ -6,45 +6,51 @@ use std::process::Command;
 use crate::common;
 use crate::harness::{input, install_programs, project, same_with_and_without};
 
-/// What `scripts/cpython-suite --list` says of each CPython from 3.8 on that it finds, oldest first: word `number` of it.
-fn listed(number: usize) -> Vec<String> {
+/// The lines of `scripts/cpython-suite --list`, a CPython from 3.8 on each, oldest first: version, path, and whether it has its tests.
+fn listed() -> Vec<String> {
     let list = Command::new(project().join("scripts/cpython-suite"))
         .arg("--list")
         .output()
         .unwrap();
     let lines = String::from_utf8(list.stdout).unwrap();
-    let words: Vec<_> = lines
-        .lines()
-        .map(|line| line.split(' ').nth(number).unwrap().to_owned())
-        .collect();
     assert!(
-        !words.is_empty(),
+        !lines.is_empty(),
         "no CPython was found: {}",
         String::from_utf8_lossy(&list.stderr)
     );
-    words
+    lines.lines().map(str::to_owned).collect()
 }
 
 /// The paths of the CPythons.
 fn found() -> Vec<PathBuf> {
-    listed(1).into_iter().map(PathBuf::from).collect()
+    let paths = |line: &String| PathBuf::from(line.split(' ').nth(1).unwrap());
+    listed().iter().map(paths).collect()
 }
 
-/// The newest CPython's version, without its third number.
-fn newest() -> String {
-    let version = listed(0).pop().unwrap();
-    let (minor, _) = version.rsplit_once('.').unwrap();
-    minor.to_owned()
+/// The versions, without their third number, of those CPythons whose tests are run here: on the default geometry the oldest and the
+/// newest, on the small one that in the middle. The list takes a minute on each; `make cpython-suite` runs it on all.
+fn tested() -> Vec<String> {
+    let mut versions = listed();
+    versions.retain(|line| line.ends_with(" tests"));
+    assert!(!versions.is_empty(), "no CPython with its tests was found");
+    let chosen = match cfg!(feature = "small-arenas") {
+        true => vec![versions.len() / 2],
+        false => vec![0, versions.len() - 1],
+    };
+    let series = |index: usize| {
+        let version = versions[index].split(' ').next().unwrap();
+        version.rsplit_once('.').unwrap().0.to_owned()
+    };
+    chosen.into_iter().map(series).collect()
 }
 
-/// The core list of CPython's own tests, by `scripts/cpython-suite`, which compares them case by case. On the small geometry
-/// with the newest version alone: what is different there does not depend on the version, and the list takes minutes.
+/// The core list of CPython's own tests, by `scripts/cpython-suite`, which compares them case by case.
 #[test]
 fn cpython_suite() {
     install_programs();
     let mut suite = Command::new(project().join("scripts/cpython-suite"));
-    if cfg!(feature = "small-arenas") {
-        suite.args(["--python", &newest()]);
+    for version in tested() {
+        suite.args(["--python", &version]);
     }
     let run = suite
         .env("PYMALLOC_LIBRARY", common::library())

@@ -1,0 +1,141 @@
+/*
+ * Blocks so large that each is a mapping of its own, cut off freed ones and joined again.
+ *
+ * What must hold, each under the name of its check:
+ * - contents: whatever comes and goes, no block shares a byte with another, zeroed ones are zero, and realloc keeps what was there.
+ * - reused: where blocks of all sizes give way to each other, nine in ten pages have served before, and what is kept adds
+ *   little to what was live at one time.
+ */
+#include "page_floor.h"
+
+#include <sys/resource.h>
+
+enum { LIVE = 6, ROUNDS = 3000 };
+static const size_t smallest = 600 * KIB, largest = 24 * MIB;
+
+struct large {
+    char *start;
+    size_t size;
+    uint64_t stamp;
+};
+
+static uint64_t state = 1;
+
+static uint64_t draw(uint64_t below)
+{
+    return next_random(&state) % below;
+}
+
+/* Its first word and its last, and a word of each page between. */
+static void stamp(struct large *block, size_t from)
+{
+    for (size_t at = from; at + sizeof(uint64_t) <= block->size; at += 4 * KIB)
+        *(uint64_t *)(block->start + at) = block->stamp + at;
+    memcpy(block->start + block->size - sizeof block->stamp, &block->stamp, sizeof block->stamp);
+}
+
+static void expect_stamps(const struct large *block, size_t size)
+{
+    for (size_t at = 0; at + 2 * sizeof(uint64_t) <= size; at += 4 * KIB)
+        CHECK(*(uint64_t *)(block->start + at) == block->stamp + at, "byte %zu of %zu was changed", at, block->size);
+    if (size == block->size)
+        CHECK(memcmp(block->start + size - sizeof block->stamp, &block->stamp, sizeof block->stamp) == 0, "the end of %zu was changed", size);
+}
+
+static size_t any_size(void)
+{
+    return (smallest + draw(largest - smallest)) & ~(size_t)7;
+}
+
+static void allocate(struct large *block)
+{
+    static uint64_t stamps;
+    block->size = any_size();
+    block->stamp = ++stamps << 32;
+    switch (draw(4)) {
+    case 0:
+        block->start = calloc(1, block->size);
+        for (size_t at = 0; block->start && at < block->size; at += 512)
+            CHECK(block->start[at] == 0, "byte %zu of calloc(%zu) is not zero", at, block->size);
+        break;
+    case 1: {
+        void *start;
+        block->start = posix_memalign(&start, MIB, block->size) == 0 ? start : NULL;
+        break;
+    }
+    default:
+        block->start = malloc(block->size);
+    }
+    CHECK(block->start, "no block of %zu bytes", block->size);
+    stamp(block, 0);
+}
+
+static void contents(void)
+{
+    static struct large blocks[LIVE];
+    for (int round = 0; round < ROUNDS / 5; round++) {
+        struct large *block = &blocks[draw(LIVE)];
+        if (!block->start) {
+            allocate(block);
+        } else if (draw(3) == 0) {
+            size_t before = block->size, kept;
+            block->size = any_size();
+            kept = before < block->size ? before - sizeof(uint64_t) : block->size;
+            block->start = realloc(block->start, block->size);
+            CHECK(block->start, "realloc to %zu bytes fails", block->size);
+            size_t all = block->size;
+            block->size = kept + 1; /* its end is not to be looked at */
+            expect_stamps(block, kept);
+            block->size = all;
+            stamp(block, 0);
+        } else {
+            expect_stamps(block, block->size);
+            free(block->start);
+            block->start = NULL;
+        }
+    }
+    for (int i = 0; i < LIVE; i++)
+        free(blocks[i].start);
+}
+
+static void reused(void)
+{
+    static struct large blocks[LIVE];
+    size_t live = 0, most = 0, written = 0;
+    for (int round = 0; round < ROUNDS / 5; round++) {
+        struct large *block = &blocks[draw(LIVE)];
+        live -= block->start ? block->size : 0;
+        free(block->start);
+        block->size = any_size();
+        block->start = malloc(block->size);
+        CHECK(block->start, "no block of %zu bytes", block->size);
+        stamp(block, 0);
+        live += block->size;
+        written += block->size;
+        most = live > most ? live : most;
+    }
+    struct rusage usage;
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0, "getrusage fails");
+    size_t resident = (size_t)usage.ru_maxrss * KIB;
+    CHECK(resident < most + largest + 8 * MIB, "%zu bytes resident at one time, %zu live", resident, most);
+    size_t faulted = (size_t)usage.ru_minflt * (size_t)sysconf(_SC_PAGESIZE);
+    CHECK(faulted < written / 10, "%zu bytes were faulted in of %zu written", faulted, written);
+}
+
+int main(int count, char **arguments)
+{
+    static const struct {
+        const char *name;
+        void (*check)(void);
+    } checks[] = {{"contents", contents}, {"reused", reused}};
+
+    require_pymalloc();
+    want_small_pages();
+    for (size_t i = 0; i < COUNT_OF(checks); i++) {
+        if (count == 2 && strcmp(arguments[1], checks[i].name) == 0) {
+            checks[i].check();
+            return 0;
+        }
+    }
+    FAIL("usage: %s contents|reused", arguments[0]);
+}
