@@ -2,7 +2,8 @@
  * Blocks so large that each is a mapping of its own, cut off freed ones and joined again.
  *
  * What must hold, each under the name of its check:
- * - contents: whatever comes and goes, no block shares a byte with another, zeroed ones are zero, and realloc keeps what was there.
+ * - contents: whatever comes and goes, no block shares a byte with another, zeroed ones are zero, aligned ones are aligned, and realloc
+ *   keeps what was there.
  * - reused: where blocks of all sizes give way to each other, nine in ten pages have served before, and what is kept adds
  *   little to what was live at one time.
  */
@@ -51,7 +52,7 @@ static void allocate(struct large *block)
 {
     static uint64_t stamps;
     block->size = any_size();
-    block->stamp = ++stamps << 32;
+    block->stamp = ++stamps << 32 | 1;
     switch (draw(4)) {
     case 0:
         block->start = calloc(1, block->size);
@@ -61,6 +62,7 @@ static void allocate(struct large *block)
     case 1: {
         void *start;
         block->start = posix_memalign(&start, MIB, block->size) == 0 ? start : NULL;
+        CHECK((uintptr_t)hide(block->start) % MIB == 0, "a block at %p", (void *)block->start);
         break;
     }
     default:

@@ -335,16 +335,17 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
         }
         Ok(Place::Mapping(old)) => {
             if size > MAX_RUN {
-                let resized = mapping::resize(block as usize, size).or_else(|| {
-                    relieve()
-                        .then(|| mapping::resize(block as usize, size))
-                        .flatten()
+                let attempt = || mapping::resize(block as usize, size);
+                // Only where it has no memory: what the system sees as several mappings it refuses to resize however much is free.
+                let resized = attempt().or_else(|error| match error == libc::ENOMEM && relieve() {
+                    true => attempt(),
+                    false => Err(error),
                 });
-                if let Some(resized) = resized {
+                if let Ok(resized) = resized {
                     return resized.as_ptr();
                 }
                 // The system also refuses when the program has split the mapping by `madvise`, `mprotect` or `mlock` of
-                // a part: it can be copied still.
+                // a part, or it was put together: it can be copied still.
             }
             old
         }

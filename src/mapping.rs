@@ -3,7 +3,8 @@
 //! A block here is a whole mapping, found by its address in a registry, so that it costs no
 //! header, can be resized by `mremap` without copying, and no stray pointer is mistaken for one.
 //! Freed mappings are kept up to `conf::MAPPING_CACHE` bytes, oldest out first, so that a loop of large
-//! temporaries does not fault its pages anew each time. Blocks are cut off them, and joined again when they are freed.
+//! temporaries does not fault its pages anew each time. Blocks are cut off them, and joined again when they are freed. Of what lay in
+//! two places before, the system sees two mappings still: it refuses to resize a block in both, and that one is copied.
 //!
 //! When the system refuses to unmap (`vm.max_map_count`), the pages go back, and the addresses are
 //! kept as *stuck* mappings for later blocks.
@@ -76,6 +77,14 @@ fn touches(one: &Entry, other: &Entry) -> bool {
     one.address + one.size == other.address || other.address + other.size == one.address
 }
 
+/// Two that touch, as one.
+fn joined(one: &Entry, other: &Entry) -> Entry {
+    Entry {
+        address: one.address.min(other.address),
+        size: one.size + other.size,
+    }
+}
+
 impl Mappings {
     /// Enters a live block. There is room: the caller reserved it.
     fn enter(&mut self, entry: Entry) {
@@ -108,13 +117,15 @@ impl Mappings {
         entry
     }
 
-    /// Takes out of the cache what must go so that one more mapping of `size` bytes may stay. `None` when nothing must.
-    fn overflowing(&mut self, size: usize) -> Option<Entry> {
-        if self.cached_count > 0 && self.cached_bytes + size > self.capacity() {
-            return Some(self.give_back_oldest());
+    /// Takes out of the cache what must go so that one more mapping may stay. `None` when nothing must.
+    fn overflowing(&mut self, entry: &Entry) -> Option<Entry> {
+        let over = (self.cached_bytes + entry.size).saturating_sub(self.capacity());
+        if self.cached_count > 0 && over > 0 {
+            return Some(self.give_back_oldest(over));
         }
         // No lesson: to keep more bytes would not have made a place.
-        (self.cached_count == CACHED).then(|| self.take_cached(0))
+        let is_full = self.cached_count == CACHED && self.place_beside(entry).is_none();
+        is_full.then(|| self.take_cached(0))
     }
 
     /// Bytes of freed mappings that may be kept.
@@ -124,10 +135,24 @@ impl Mappings {
             .saturating_add(self.learned.kept())
     }
 
-    fn give_back_oldest(&mut self) -> Entry {
-        let oldest = self.take_cached(0);
-        self.learned.give_back(oldest.size, learn::now());
-        oldest
+    /// Takes so many bytes out of the cache, or somewhat more: the end of the oldest mapping, or all of it. What was joined would go
+    /// at once otherwise.
+    fn give_back_oldest(&mut self, bytes: usize) -> Entry {
+        let oldest = self.cached[0];
+        let entry = match os::round_to_pages(bytes) {
+            Some(part) if part < oldest.size => {
+                let rest = oldest.size - part;
+                self.cached[0].size = rest;
+                self.cached_bytes -= part;
+                Entry {
+                    address: oldest.address + rest,
+                    size: part,
+                }
+            }
+            _ => self.take_cached(0),
+        };
+        self.learned.give_back(entry.size, learn::now());
+        entry
     }
 
     /// Tells what of the learned part is unused. Returns what must go since it was forgotten.
@@ -136,7 +161,8 @@ impl Mappings {
             let unused = self.cached_bytes.saturating_sub(conf::MAPPING_CACHE.get());
             self.learned.observe(unused, learn::now());
         }
-        (self.cached_bytes > self.capacity()).then(|| self.give_back_oldest())
+        let over = self.cached_bytes.saturating_sub(self.capacity());
+        (over > 0).then(|| self.give_back_oldest(over))
     }
 
     /// Where in the list one is that touches another mapping.
@@ -148,11 +174,7 @@ impl Mappings {
     /// system may see two in them still: then it refuses to resize the whole.
     fn keep(&mut self, mut entry: Entry) {
         while let Some(index) = self.place_beside(&entry) {
-            let other = self.take_cached(index);
-            entry = Entry {
-                address: entry.address.min(other.address),
-                size: entry.size + other.size,
-            };
+            entry = joined(&entry, &self.take_cached(index));
         }
         self.cached[self.cached_count] = entry;
         self.cached_count += 1;
@@ -177,6 +199,11 @@ impl Mappings {
         rest.size -= size;
         self.cached_bytes -= size;
         Some(Entry { address, size })
+    }
+
+    /// A stuck mapping that touches another.
+    fn stuck_beside(&self, entry: &Entry) -> Option<Entry> {
+        self.stuck.entries().find(|other| touches(entry, other))
     }
 
     /// A freed mapping that can serve a request, and whether it is known to be zero.
@@ -216,14 +243,19 @@ fn return_to_system(entry: Entry) {
     // Stuck mappings count as zeroed. What can be neither unmapped nor purged nor noted stays
     // mapped and unused: address space, which the system has refused to take.
     if purged && mappings.stuck.reserve() {
-        mappings.stuck.insert(entry);
+        let mut whole = entry;
+        while let Some(other) = mappings.stuck_beside(&whole) {
+            mappings.stuck.remove(other.address);
+            whole = joined(&whole, &other);
+        }
+        mappings.stuck.insert(whole);
     }
 }
 
 /// Makes a freed mapping that is in no table a block of `size` bytes. `None`, and it went back, when the system refuses.
 fn resized(entry: Entry, size: usize) -> Option<NonNull<u8>> {
     // SAFETY: a freed mapping that is in no table.
-    let moved = unsafe { os::remap(entry.address as *mut u8, entry.size, size) };
+    let moved = unsafe { os::remap(entry.address as *mut u8, entry.size, size) }.ok();
     if moved.is_none() {
         return_to_system(entry);
     }
@@ -288,7 +320,7 @@ pub fn free(address: usize) -> bool {
         return true;
     }
     // Unmapping takes long, and others must not wait for it: one at a time, the lock released in between.
-    while let Some(oldest) = mappings.overflowing(entry.size) {
+    while let Some(oldest) = mappings.overflowing(&entry) {
         drop(mappings);
         return_to_system(oldest);
         mappings = MAPPINGS.lock();
@@ -313,16 +345,16 @@ pub fn containing(address: usize) -> Option<Entry> {
 }
 
 /// Resizes the block at `address`, which the caller owns, to at least `size` bytes; its contents
-/// stay, its address may not. `None`, and nothing changed, when the system has no memory.
-pub fn resize(address: usize, size: usize) -> Option<NonNull<u8>> {
-    let size = os::round_to_pages(size)?;
+/// stay, its address may not. When the system refuses nothing has changed, and the errno tells why.
+pub fn resize(address: usize, size: usize) -> Result<NonNull<u8>, i32> {
+    let size = os::round_to_pages(size).ok_or(libc::EINVAL)?;
     let old = {
         let mut mappings = MAPPINGS.lock();
-        let old = mappings.live.get(address)?;
+        let old = mappings.live.get(address).ok_or(libc::EINVAL)?;
         if old.size == size {
-            return NonNull::new(address as *mut u8);
+            return NonNull::new(address as *mut u8).ok_or(libc::EINVAL);
         }
-        mappings.leave(address)?
+        mappings.leave(address).ok_or(libc::EINVAL)?
     };
     // SAFETY: the block is the caller's and in no table while it moves.
     let moved = unsafe { os::remap(address as *mut u8, old.size, size) };
@@ -331,11 +363,11 @@ pub fn resize(address: usize, size: usize) -> Option<NonNull<u8>> {
     // goes into the spare half of the table: at most one block a thread is on the move.
     let _ = mappings.live.reserve();
     mappings.enter(match moved {
-        Some(moved) => Entry {
+        Ok(moved) => Entry {
             address: moved.as_ptr() as usize,
             size,
         },
-        None => old,
+        Err(_) => old,
     });
     moved
 }

@@ -188,19 +188,24 @@ pub fn no_huge_pages(address: *mut u8, size: usize) {
 }
 
 /// Resizes a mapping, moving it where it must; the pages themselves are moved, not copied.
-/// `None` when the system refuses: the mapping is then unchanged.
+/// The errno when the system refuses, which leaves the mapping unchanged: `ENOMEM` when it has no memory or no more mappings,
+/// `EFAULT` when it sees several mappings in the range.
 ///
 /// # Safety
-/// The range must be one whole mapping made by this file and owned by the caller.
-pub unsafe fn remap(address: *mut u8, old_size: usize, new_size: usize) -> Option<NonNull<u8>> {
+/// The range must be mapped by this file and owned by the caller.
+pub unsafe fn remap(
+    address: *mut u8,
+    old_size: usize,
+    new_size: usize,
+) -> Result<NonNull<u8>, i32> {
     // SAFETY: the caller owns the range; MREMAP_MAYMOVE never lands on another mapping.
-    let moved = keeping_errno(|| unsafe {
-        libc::mremap(address.cast(), old_size, new_size, libc::MREMAP_MAYMOVE)
-    });
-    if moved == libc::MAP_FAILED {
-        return None;
-    }
-    NonNull::new(moved.cast())
+    keeping_errno(|| unsafe {
+        let moved = libc::mremap(address.cast(), old_size, new_size, libc::MREMAP_MAYMOVE);
+        match NonNull::new(moved.cast::<u8>()) {
+            Some(address) if moved != libc::MAP_FAILED => Ok(address),
+            _ => Err(*errno_location()),
+        }
+    })
 }
 
 /// Makes a system call by its number, with fewer than five arguments, and returns what it does, or its errno. For what is
