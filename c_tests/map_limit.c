@@ -129,6 +129,23 @@ int main(void)
         fill(small_blocks[at], SMALL, at);
     }
     survivors_are_intact();
+
+    /* Neighbours that are stuck together serve alone. */
+    size_t mapped = address_space();
+    for (int round = 0; round < 50; round++) {
+        for (size_t at = 0; at < HUGE_COUNT; at++)
+            if (at % 3 != 0)
+                free(huge_blocks[at]);
+        for (size_t at = 0; at < HUGE_COUNT; at++) {
+            if (at % 3 == 0)
+                continue;
+            huge_blocks[at] = malloc(HUGE_SIZE);
+            CHECK(huge_blocks[at] != NULL, "malloc(%zu) fails in round %d", HUGE_SIZE, round);
+            fill(huge_blocks[at], HUGE_SIZE, at);
+        }
+    }
+    survivors_are_intact();
+    CHECK(address_space() <= mapped + 16 * MIB, "%.1f MiB of addresses, %.1f before", mib(address_space()), mib(mapped));
     free_many();
     free_all();
 

@@ -201,6 +201,26 @@ impl Mappings {
         Some(Entry { address, size })
     }
 
+    /// A stuck mapping, or a block cut off the smallest that is larger: what was joined would serve nothing else.
+    fn take_stuck(&mut self, size: usize, align: usize) -> Option<Entry> {
+        let whole = self
+            .stuck
+            .entries()
+            .filter(|entry| entry.size >= size && entry.address & (align - 1) == 0)
+            .min_by_key(|entry| entry.size)?;
+        self.stuck.remove(whole.address);
+        if fits(&whole, size, align) {
+            return Some(whole);
+        }
+        let address = whole.address;
+        // There is room: one was just removed.
+        self.stuck.insert(Entry {
+            address: address + size,
+            size: whole.size - size,
+        });
+        Some(Entry { address, size })
+    }
+
     /// A stuck mapping that touches another.
     fn stuck_beside(&self, entry: &Entry) -> Option<Entry> {
         self.stuck.entries().find(|other| touches(entry, other))
@@ -220,11 +240,7 @@ impl Mappings {
         if let Some(entry) = self.cut_off(size, align) {
             return Some((entry, false));
         }
-        let entry = self
-            .stuck
-            .entries()
-            .find(|entry| fits(entry, size, align))?;
-        self.stuck.remove(entry.address);
+        let entry = self.take_stuck(size, align)?;
         Some((entry, true))
     }
 }
