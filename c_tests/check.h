@@ -202,6 +202,23 @@ MAYBE_UNUSED static size_t resident(void)
     return (size_t)strtoull(line + 5, NULL, 10) * KIB;
 }
 
+/* One of several things that a program checks: the one that its argument names. */
+struct mode {
+    const char *name;
+    void (*run)(void);
+};
+
+/* Runs the mode of that name. 0 when there is none. */
+MAYBE_UNUSED static int run_mode(const struct mode *modes, size_t count, const char *name)
+{
+    for (size_t at = 0; at < count; at++)
+        if (strcmp(name, modes[at].name) == 0) {
+            modes[at].run();
+            return 1;
+        }
+    return 0;
+}
+
 /* Bytes of address space that the process has mapped. */
 MAYBE_UNUSED static size_t address_space(void)
 {

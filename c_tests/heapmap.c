@@ -442,10 +442,7 @@ static void limit_files(const char *path)
     CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR && setrlimit(RLIMIT_FSIZE, &(struct rlimit){limit, limit}) == 0, "setrlimit fails");
 }
 
-static const struct {
-    const char *name;
-    void (*run)(void);
-} modes[] = {
+static const struct mode modes[] = {
     {"blocks", known_blocks},
     {"counts", counts_alone},
     {"others", blocks_of_others},
@@ -462,11 +459,8 @@ int main(int count, char **arguments)
 {
     require_pymalloc();
     const char *mode = count > 1 ? arguments[1] : "";
-    for (size_t at = 0; count == 2 && at < COUNT_OF(modes); at++)
-        if (strcmp(mode, modes[at].name) == 0) {
-            modes[at].run();
-            return 0;
-        }
+    if (count == 2 && run_mode(modes, COUNT_OF(modes), mode))
+        return 0;
     if (count == 4 && strcmp(mode, "signals") == 0)
         raise_signals(atoi(arguments[2]), arguments[3]);
     else if (count == 4 && strcmp(mode, "wait") == 0)

@@ -11,7 +11,7 @@
 
 #include <sys/resource.h>
 
-enum { LIVE = 6, ROUNDS = 3000 };
+enum { LIVE = 6, ROUNDS = 600 };
 static const size_t smallest = 600 * KIB, largest = 24 * MIB;
 
 struct large {
@@ -27,20 +27,25 @@ static uint64_t draw(uint64_t below)
     return next_random(&state) % below;
 }
 
-/* Its first word and its last, and a word of each page between. */
-static void stamp(struct large *block, size_t from)
+/* A word of each page, and the last word. */
+static void stamp(struct large *block)
 {
-    for (size_t at = from; at + sizeof(uint64_t) <= block->size; at += 4 * KIB)
+    for (size_t at = 0; at + sizeof(uint64_t) <= block->size; at += 4 * KIB)
         *(uint64_t *)(block->start + at) = block->stamp + at;
     memcpy(block->start + block->size - sizeof block->stamp, &block->stamp, sizeof block->stamp);
 }
 
-static void expect_stamps(const struct large *block, size_t size)
+/* Those of the pages that end within the first `size` bytes, so that none is the last word too. */
+static void expect_pages(const struct large *block, size_t size)
 {
     for (size_t at = 0; at + 2 * sizeof(uint64_t) <= size; at += 4 * KIB)
         CHECK(*(uint64_t *)(block->start + at) == block->stamp + at, "byte %zu of %zu was changed", at, block->size);
-    if (size == block->size)
-        CHECK(memcmp(block->start + size - sizeof block->stamp, &block->stamp, sizeof block->stamp) == 0, "the end of %zu was changed", size);
+}
+
+static void expect_end(const struct large *block)
+{
+    const char *end = block->start + block->size - sizeof block->stamp;
+    CHECK(memcmp(end, &block->stamp, sizeof block->stamp) == 0, "the end of %zu was changed", block->size);
 }
 
 static size_t any_size(void)
@@ -69,29 +74,26 @@ static void allocate(struct large *block)
         block->start = malloc(block->size);
     }
     CHECK(block->start, "no block of %zu bytes", block->size);
-    stamp(block, 0);
+    stamp(block);
 }
 
 static void contents(void)
 {
     static struct large blocks[LIVE];
-    for (int round = 0; round < ROUNDS / 5; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         struct large *block = &blocks[draw(LIVE)];
         if (!block->start) {
             allocate(block);
         } else if (draw(3) == 0) {
-            size_t before = block->size, kept;
+            size_t before = block->size;
             block->size = any_size();
-            kept = before < block->size ? before - sizeof(uint64_t) : block->size;
             block->start = realloc(block->start, block->size);
             CHECK(block->start, "realloc to %zu bytes fails", block->size);
-            size_t all = block->size;
-            block->size = kept + 1; /* its end is not to be looked at */
-            expect_stamps(block, kept);
-            block->size = all;
-            stamp(block, 0);
+            expect_pages(block, before < block->size ? before - sizeof block->stamp : block->size);
+            stamp(block);
         } else {
-            expect_stamps(block, block->size);
+            expect_pages(block, block->size);
+            expect_end(block);
             free(block->start);
             block->start = NULL;
         }
@@ -104,14 +106,14 @@ static void reused(void)
 {
     static struct large blocks[LIVE];
     size_t live = 0, most = 0, written = 0;
-    for (int round = 0; round < ROUNDS / 5; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         struct large *block = &blocks[draw(LIVE)];
         live -= block->start ? block->size : 0;
         free(block->start);
         block->size = any_size();
         block->start = malloc(block->size);
         CHECK(block->start, "no block of %zu bytes", block->size);
-        stamp(block, 0);
+        stamp(block);
         live += block->size;
         written += block->size;
         most = live > most ? live : most;
@@ -126,18 +128,11 @@ static void reused(void)
 
 int main(int count, char **arguments)
 {
-    static const struct {
-        const char *name;
-        void (*check)(void);
-    } checks[] = {{"contents", contents}, {"reused", reused}};
+    static const struct mode modes[] = {{"contents", contents}, {"reused", reused}};
 
     require_pymalloc();
     want_small_pages();
-    for (size_t i = 0; i < COUNT_OF(checks); i++) {
-        if (count == 2 && strcmp(arguments[1], checks[i].name) == 0) {
-            checks[i].check();
-            return 0;
-        }
-    }
+    if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
+        return 0;
     FAIL("usage: %s contents|reused", arguments[0]);
 }

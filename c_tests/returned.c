@@ -37,6 +37,14 @@ static size_t figure(const char *tag)
     return strtoull(found + strlen(tag), NULL, 10);
 }
 
+static void allocate_written(size_t count, size_t size)
+{
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = malloc(size);
+        memset(blocks[i], 1, size);
+    }
+}
+
 static void zeroed(void)
 {
     const size_t sizes[] = {2 * MIB, 3 * MIB, 64 * MIB, 1024 * MIB};
@@ -198,10 +206,7 @@ static void forgotten(void)
     for (size_t i = 0; i < WORK; i++)
         work[i] = malloc(SIZE);
     for (int again = 0; again < 20; again++) {
-        for (size_t i = 0; i < SPIKE; i++) {
-            blocks[i] = malloc(512);
-            memset(blocks[i], 1, 512);
-        }
+        allocate_written(SPIKE, 512);
         for (size_t i = 0; i < SPIKE; i++)
             free(blocks[i]);
     }
@@ -225,10 +230,7 @@ static atomic_int busy_stage;
 /* Allocates all, frees one of each pool, is busy in its own pools until the others are freed, frees the last of each, and sleeps. */
 static void *own_and_be_busy(void *unused)
 {
-    for (size_t i = 0; i < BUSY_BLOCKS; i++) {
-        blocks[i] = malloc(BUSY_SIZE);
-        memset(blocks[i], 1, BUSY_SIZE);
-    }
+    allocate_written(BUSY_BLOCKS, BUSY_SIZE);
     for (size_t i = 0; i < BUSY_BLOCKS; i += A_POOL)
         free(blocks[i]);
     atomic_store(&busy_stage, 1);
@@ -267,10 +269,7 @@ enum { ENDED_BLOCKS = 64000, ENDED_SIZE = 512, ENDED_ONE_IN = 31 };
 /* Allocates all, and frees one of each pool, so that the pools are the thread's own when it ends. */
 static void *own_and_end(void *unused)
 {
-    for (size_t i = 0; i < ENDED_BLOCKS; i++) {
-        blocks[i] = malloc(ENDED_SIZE);
-        memset(blocks[i], 1, ENDED_SIZE);
-    }
+    allocate_written(ENDED_BLOCKS, ENDED_SIZE);
     for (size_t i = 0; i < ENDED_BLOCKS; i += ENDED_ONE_IN)
         free(blocks[i]);
     return unused;
@@ -299,7 +298,7 @@ static void ended_before(int others)
         else
             free(blocks[i]);
     }
-    size_t floor = kept * (size_t)sysconf(_SC_PAGESIZE), most = floor / 8 * 9 + 8 * MIB;
+    size_t most = bound(kept * (size_t)sysconf(_SC_PAGESIZE));
     CHECK(resident() < most, "%zu bytes resident, at most %zu expected", resident(), most);
     for (size_t i = 0; i < ENDED_BLOCKS; i++)
         if (i % ENDED_ONE_IN != 0 && i % KEPT_ONE_IN == 1)
@@ -324,19 +323,13 @@ static void ended(void)
 
 int main(int count, char **arguments)
 {
-    static const struct {
-        const char *name;
-        void (*check)(void);
-    } checks[] = {{"zeroed", zeroed}, {"shrunk", shrunk}, {"locked", locked}, {"refused", refused}, {"protected", protected},
-                  {"learned", learned}, {"forgotten", forgotten}, {"busy", busy}, {"ended", ended}};
+    static const struct mode modes[] = {
+        {"zeroed", zeroed},   {"shrunk", shrunk},       {"locked", locked}, {"refused", refused}, {"protected", protected},
+        {"learned", learned}, {"forgotten", forgotten}, {"busy", busy},     {"ended", ended}};
 
     require_pymalloc();
     want_small_pages();
-    for (size_t i = 0; i < COUNT_OF(checks); i++) {
-        if (count == 2 && strcmp(arguments[1], checks[i].name) == 0) {
-            checks[i].check();
-            return 0;
-        }
-    }
+    if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
+        return 0;
     FAIL("usage: %s zeroed|shrunk|locked|refused|protected|learned|forgotten|busy|ended", arguments[0]);
 }

@@ -67,10 +67,12 @@ pub struct Mapped {
     pub zeroed: bool,
 }
 
+fn has_room(entry: &Entry, size: usize, align: usize) -> bool {
+    entry.size >= size && entry.address & (align - 1) == 0
+}
+
 fn fits(entry: &Entry, size: usize, align: usize) -> bool {
-    entry.size >= size
-        && entry.size - size <= entry.size / SPARE_PART
-        && entry.address & (align - 1) == 0
+    has_room(entry, size, align) && entry.size - size <= entry.size / SPARE_PART
 }
 
 fn touches(one: &Entry, other: &Entry) -> bool {
@@ -187,11 +189,11 @@ impl Mappings {
         Some(self.take_cached(index))
     }
 
-    /// Cuts a block off the smallest kept mapping that is larger. The rest stays where it is, in the list as among the addresses.
+    /// Cuts a block off the smallest kept mapping that is larger: one of just the size would have fitted. The rest stays where it is, in the list as among the addresses.
     fn cut_off(&mut self, size: usize, align: usize) -> Option<Entry> {
         let (index, larger) = self
             .cached()
-            .filter(|(_, entry)| entry.size > size && entry.address & (align - 1) == 0)
+            .filter(|(_, entry)| has_room(entry, size, align))
             .min_by_key(|(_, entry)| entry.size)?;
         let address = larger.address;
         let rest = self.cached.get_mut(index)?;
@@ -206,7 +208,7 @@ impl Mappings {
         let whole = self
             .stuck
             .entries()
-            .filter(|entry| entry.size >= size && entry.address & (align - 1) == 0)
+            .filter(|entry| has_room(entry, size, align))
             .min_by_key(|entry| entry.size)?;
         self.stuck.remove(whole.address);
         if fits(&whole, size, align) {

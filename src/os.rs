@@ -198,7 +198,7 @@ pub unsafe fn remap(
     old_size: usize,
     new_size: usize,
 ) -> Result<NonNull<u8>, i32> {
-    // SAFETY: the caller owns the range; MREMAP_MAYMOVE never lands on another mapping.
+    // SAFETY: the caller owns the range; MREMAP_MAYMOVE never lands on another mapping. The errno's location is this thread's.
     keeping_errno(|| unsafe {
         let moved = libc::mremap(address.cast(), old_size, new_size, libc::MREMAP_MAYMOVE);
         match NonNull::new(moved.cast::<u8>()) {
