@@ -6,6 +6,8 @@
  *   keeps what was there.
  * - reused: where blocks of all sizes give way to each other, nine in ten pages have served before, and what is kept adds
  *   little to what was live at one time.
+ * - unwritten: of blocks that are written at their start alone, nothing else ever becomes resident.
+ * - resized: blocks that are made larger after they were written find pages that have served before.
  */
 #include "page_floor.h"
 
@@ -102,6 +104,25 @@ static void contents(void)
         free(blocks[i].start);
 }
 
+static struct rusage usage(void)
+{
+    struct rusage used;
+    CHECK(getrusage(RUSAGE_SELF, &used) == 0, "getrusage fails");
+    return used;
+}
+
+static void expect_most_resident(size_t bytes)
+{
+    size_t resident = (size_t)usage().ru_maxrss * KIB;
+    CHECK(resident < bytes + 8 * MIB, "%zu bytes resident at one time, %zu should be", resident, bytes);
+}
+
+static void expect_few_faults(size_t written)
+{
+    size_t faulted = (size_t)usage().ru_minflt * (size_t)sysconf(_SC_PAGESIZE);
+    CHECK(faulted < written / 10, "%zu bytes were faulted in of %zu written", faulted, written);
+}
+
 static void reused(void)
 {
     static struct large blocks[LIVE];
@@ -118,21 +139,58 @@ static void reused(void)
         written += block->size;
         most = live > most ? live : most;
     }
-    struct rusage usage;
-    CHECK(getrusage(RUSAGE_SELF, &usage) == 0, "getrusage fails");
-    size_t resident = (size_t)usage.ru_maxrss * KIB;
-    CHECK(resident < most + largest + 8 * MIB, "%zu bytes resident at one time, %zu live", resident, most);
-    size_t faulted = (size_t)usage.ru_minflt * (size_t)sysconf(_SC_PAGESIZE);
-    CHECK(faulted < written / 10, "%zu bytes were faulted in of %zu written", faulted, written);
+    expect_most_resident(most + largest);
+    expect_few_faults(written);
+}
+
+static void unwritten(void)
+{
+    static char *blocks[LIVE];
+    for (int round = 0; round < 20 * ROUNDS; round++) {
+        char **block = &blocks[draw(LIVE)];
+        free(*block);
+        *block = malloc(any_size());
+        CHECK(*block, "no block");
+        memset(*block, 1, 64 * KIB);
+    }
+    expect_most_resident(LIVE * 64 * KIB);
+}
+
+static void resized(void)
+{
+    static const size_t sizes[] = {600 * KIB, 2 * MIB};
+    static char *blocks[LIVE][COUNT_OF(sizes)];
+    size_t written = 0;
+    for (int round = 0; round < ROUNDS / 6; round++) {
+        for (int i = 0; i < LIVE; i++)
+            for (size_t kind = 0; kind < COUNT_OF(sizes); kind++) {
+                char **block = &blocks[i][kind];
+                *block = hide(malloc(sizes[kind]));
+                CHECK(*block, "no block of %zu bytes", sizes[kind]);
+                memset(*block, i + 1, sizes[kind]);
+                written += sizes[kind];
+                *block = hide(realloc(*block, 2 * sizes[kind]));
+                CHECK(*block, "realloc to %zu bytes fails", 2 * sizes[kind]);
+            }
+        for (int left = LIVE * (int)COUNT_OF(sizes); left > 0;) {
+            uint64_t which = draw(LIVE * COUNT_OF(sizes));
+            char **block = &blocks[which / COUNT_OF(sizes)][which % COUNT_OF(sizes)];
+            CHECK(!*block || (*block)[0] == (int)(which / COUNT_OF(sizes)) + 1, "a block was changed");
+            left -= *block != NULL;
+            free(*block);
+            *block = NULL;
+        }
+    }
+    expect_few_faults(written);
 }
 
 int main(int count, char **arguments)
 {
-    static const struct mode modes[] = {{"contents", contents}, {"reused", reused}};
+    static const struct mode modes[] = {{"contents", contents}, {"reused", reused}, {"unwritten", unwritten}, {"resized", resized}};
 
     require_pymalloc();
     want_small_pages();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
-    FAIL("usage: %s contents|reused", arguments[0]);
+    FAIL("usage: %s contents|reused|unwritten|resized", arguments[0]);
 }

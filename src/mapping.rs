@@ -6,6 +6,9 @@
 //! temporaries does not fault its pages anew each time. Blocks are cut off them, and joined again when they are freed. Of what lay in
 //! two places before, the system sees two mappings still: it refuses to resize a block in both, and that one is copied.
 //!
+//! A program writes its blocks from the start, and often not to the end. What it has not reached holds no memory, and to serve again
+//! it is worth nothing: no block is cut where that begins, nothing is joined behind it, and of what is over it goes first.
+//!
 //! When the system refuses to unmap (`vm.max_map_count`), the pages go back, and the addresses are
 //! kept as *stuck* mappings for later blocks.
 
@@ -87,6 +90,30 @@ fn joined(one: &Entry, other: &Entry) -> Entry {
     }
 }
 
+/// Whether the page at `address` is resident. Also when the system does not tell.
+fn is_resident(address: usize) -> bool {
+    let mut told = [1];
+    os::resident_pages(address, &mut told);
+    told[0] & 1 != 0
+}
+
+/// Bytes up to where the pages of a mapping that were never written begin: what is behind them is not looked at.
+fn written_part(entry: &Entry) -> usize {
+    let page = os::page_size();
+    if is_resident(entry.address + entry.size - page) {
+        return entry.size;
+    }
+    let (mut written, mut rest) = (0, entry.size / page - 1);
+    while written < rest {
+        let middle = written.midpoint(rest);
+        match is_resident(entry.address + middle * page) {
+            true => written = middle + 1,
+            false => rest = middle,
+        }
+    }
+    written * page
+}
+
 impl Mappings {
     /// Enters a live block. There is room: the caller reserved it.
     fn enter(&mut self, entry: Entry) {
@@ -123,7 +150,7 @@ impl Mappings {
     fn overflowing(&mut self, entry: &Entry) -> Option<Entry> {
         let over = (self.cached_bytes + entry.size).saturating_sub(self.capacity());
         if self.cached_count > 0 && over > 0 {
-            return Some(self.give_back_oldest(over));
+            return Some(self.give_back(over));
         }
         // No lesson: to keep more bytes would not have made a place.
         let is_full = self.cached_count == CACHED && self.place_beside(entry).is_none();
@@ -137,22 +164,33 @@ impl Mappings {
             .saturating_add(self.learned.kept())
     }
 
-    /// Takes so many bytes out of the cache, or somewhat more: the end of the oldest mapping, or all of it. What was joined would go
-    /// at once otherwise.
-    fn give_back_oldest(&mut self, bytes: usize) -> Entry {
-        let oldest = self.cached[0];
-        let entry = match os::round_to_pages(bytes) {
-            Some(part) if part < oldest.size => {
-                let rest = oldest.size - part;
-                self.cached[0].size = rest;
-                self.cached_bytes -= part;
-                Entry {
-                    address: oldest.address + rest,
-                    size: part,
-                }
-            }
-            _ => self.take_cached(0),
-        };
+    /// Takes the end of a kept mapping out of the cache, or all of it when nothing would be left.
+    fn take_end(&mut self, index: usize, bytes: usize) -> Entry {
+        let whole = self.cached[index];
+        if bytes >= whole.size {
+            return self.take_cached(index);
+        }
+        let rest = whole.size - bytes;
+        self.cached[index].size = rest;
+        self.cached_bytes -= bytes;
+        Entry {
+            address: whole.address + rest,
+            size: bytes,
+        }
+    }
+
+    /// Takes out of the cache what serves least, to make it smaller by so many bytes: pages that were never written, however many
+    /// they are, else the end of the oldest mapping. All of that one would be most of the cache when it was joined.
+    fn give_back(&mut self, bytes: usize) -> Entry {
+        let unwritten = self
+            .cached()
+            .map(|(index, entry)| (index, entry.size - written_part(entry)))
+            .find(|(_, unwritten)| *unwritten > 0);
+        if let Some((index, unwritten)) = unwritten {
+            // No lesson: it costs nothing to ask for them again.
+            return self.take_end(index, unwritten);
+        }
+        let entry = self.take_end(0, os::round_to_pages(bytes).unwrap_or(usize::MAX));
         self.learned.give_back(entry.size, learn::now());
         entry
     }
@@ -164,12 +202,14 @@ impl Mappings {
             self.learned.observe(unused, learn::now());
         }
         let over = self.cached_bytes.saturating_sub(self.capacity());
-        (over > 0).then(|| self.give_back_oldest(over))
+        (over > 0).then(|| self.give_back(over))
     }
 
-    /// Where in the list one is that touches another mapping.
+    /// Where in the list one is that touches another mapping, with written pages between.
     fn place_beside(&self, entry: &Entry) -> Option<usize> {
-        self.cached().position(|(_, other)| touches(entry, other))
+        self.cached().position(|(_, other)| {
+            touches(entry, other) && is_resident(entry.address.max(other.address) - os::page_size())
+        })
     }
 
     /// Keeps a freed mapping, for which there is room, joined with those that it touches, so that what was cut off comes together again. The
@@ -183,17 +223,19 @@ impl Mappings {
         self.cached_bytes += entry.size;
     }
 
-    /// A kept mapping to be resized, since none is large enough: so its pages serve again. The largest.
+    /// A kept mapping to be resized, since none is large enough, or what is over was never written: so its pages serve again. The
+    /// largest.
     fn take_smaller(&mut self) -> Option<Entry> {
         let (index, _) = self.cached().max_by_key(|(_, entry)| entry.size)?;
         Some(self.take_cached(index))
     }
 
-    /// Cuts a block off the smallest kept mapping that is larger: one of just the size would have fitted. The rest stays where it is, in the list as among the addresses.
+    /// Cuts a block off the smallest kept mapping that is larger, and written there: one of just the size would have fitted. The rest
+    /// stays where it is, in the list as among the addresses.
     fn cut_off(&mut self, size: usize, align: usize) -> Option<Entry> {
         let (index, larger) = self
             .cached()
-            .filter(|(_, entry)| has_room(entry, size, align))
+            .filter(|(_, entry)| has_room(entry, size, align) && is_resident(entry.address + size))
             .min_by_key(|(_, entry)| entry.size)?;
         let address = larger.address;
         let rest = self.cached.get_mut(index)?;
@@ -297,7 +339,7 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<Mapped> {
                 false => None,
             };
             if !zeroed {
-                let missing = size - other.map_or(0, |entry| entry.size);
+                let missing = size.saturating_sub(other.map_or(0, |entry| entry.size));
                 mappings.learned.ask(missing, learn::now);
             }
             drop(mappings);

@@ -216,6 +216,8 @@ programs! {
     pages_locked: "pages.c", ["locked"], 60, [linked: Linked, preloaded: Preloaded];
     mappings_contents: "mappings.c", ["contents"], 120, [linked: Linked, preloaded: Preloaded];
     mappings_reused: "mappings.c", ["reused"], 60, [preloaded: Preloaded];
+    mappings_unwritten: "mappings.c", ["unwritten"], 60, [preloaded: Preloaded];
+    mappings_resized: "mappings.c", ["resized"], 60, [preloaded: Preloaded];
     returned_though_zeroed: "returned.c", ["zeroed"], 60, [preloaded: Preloaded];
     returned_when_shrunk: "returned.c", ["shrunk"], 60, [preloaded: Preloaded];
     returned_though_one_is_locked: "returned.c", ["locked"], 60, [preloaded: Preloaded];
