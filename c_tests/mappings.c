@@ -6,7 +6,9 @@
  *   keeps what was there.
  * - reused: where blocks of all sizes give way to each other, nine in ten pages have served before, and what is kept adds
  *   little to what was live at one time.
- * - unwritten: of blocks that are written at their start alone, nothing else ever becomes resident.
+ * - unwritten: of blocks that are written at their start alone, nothing else ever becomes resident; and a large one that was freed is no reason to
+ *   keep others.
+ * - holes: a page that was not written costs no more than itself.
  * - resized: blocks that are made larger after they were written find pages that have served before.
  */
 #include "page_floor.h"
@@ -143,6 +145,7 @@ static void reused(void)
     expect_few_faults(written);
 }
 
+/* What is written must be seen by someone, or the compiler leaves it out: so blocks are freed by a pointer that it does not know. */
 static void unwritten(void)
 {
     static char *blocks[LIVE];
@@ -154,6 +157,34 @@ static void unwritten(void)
         memset(*block, 1, 64 * KIB);
     }
     expect_most_resident(LIVE * 64 * KIB);
+    char *sparse = hide(malloc(1024 * MIB));
+    CHECK(sparse, "no block of 1 GiB");
+    memset(sparse, 1, 64 * KIB);
+    free(hide(sparse));
+    char *block = hide(malloc(64 * MIB));
+    CHECK(block, "no block of 64 MiB");
+    memset(block, 1, 64 * MIB);
+    free(hide(block));
+    CHECK(resident() < 16 * MIB, "%.1f MiB stay resident", mib(resident()));
+}
+
+static void holes(void)
+{
+    static const size_t small = 600 * KIB, page = 4 * KIB;
+    size_t written = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        char *block = hide(malloc(3 * MIB));
+        CHECK(block, "no block of 3 MiB");
+        memset(block, 1, small - page);
+        memset(block + small + page, 1, 3 * MIB - small - page);
+        free(hide(block));
+        block = hide(malloc(small));
+        CHECK(block, "no block of %zu bytes", small);
+        memset(block, 1, small);
+        free(hide(block));
+        written += 3 * MIB + small;
+    }
+    expect_few_faults(written);
 }
 
 static void resized(void)
@@ -186,11 +217,11 @@ static void resized(void)
 
 int main(int count, char **arguments)
 {
-    static const struct mode modes[] = {{"contents", contents}, {"reused", reused}, {"unwritten", unwritten}, {"resized", resized}};
+    static const struct mode modes[] = {{"contents", contents}, {"reused", reused}, {"unwritten", unwritten}, {"holes", holes}, {"resized", resized}};
 
     require_pymalloc();
     want_small_pages();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
-    FAIL("usage: %s contents|reused|unwritten|resized", arguments[0]);
+    FAIL("usage: %s contents|reused|unwritten|holes|resized", arguments[0]);
 }

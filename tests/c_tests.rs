@@ -217,6 +217,7 @@ programs! {
     mappings_contents: "mappings.c", ["contents"], 120, [linked: Linked, preloaded: Preloaded];
     mappings_reused: "mappings.c", ["reused"], 60, [preloaded: Preloaded];
     mappings_unwritten: "mappings.c", ["unwritten"], 60, [preloaded: Preloaded];
+    mappings_holes: "mappings.c", ["holes"], 60, [preloaded: Preloaded];
     mappings_resized: "mappings.c", ["resized"], 60, [preloaded: Preloaded];
     returned_though_zeroed: "returned.c", ["zeroed"], 60, [preloaded: Preloaded];
     returned_when_shrunk: "returned.c", ["shrunk"], 60, [preloaded: Preloaded];
