@@ -74,6 +74,9 @@ impl Learned {
     }
 
     fn change_kept(&mut self, kept: usize) {
+        if kept == self.kept {
+            return;
+        }
         // Relaxed, both: an account.
         KEPT.fetch_add(kept, Ordering::Relaxed);
         KEPT.fetch_sub(self.kept, Ordering::Relaxed);

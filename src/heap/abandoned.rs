@@ -1,6 +1,6 @@
 //! Abandoned pools: what threads that ended, or may be about to sleep, leave behind, by size class, for whoever needs it.
 //!
-//! Pools with notes (`pool::pages`) are in front, so that those who look for free pages find them without a search. Heaps that are
+//! Pools with notes (`pool::pages`) are in front of their list, so that those who look for free pages find them without a search. Heaps that are
 //! about to grow take others, from the back.
 //!
 //! A pool here has live blocks and room for more. It has no owner, so that two can want
@@ -12,47 +12,80 @@ use crate::pool::{Pool, PoolList};
 use crate::size_class::CLASSES;
 use crate::sync::{AtomicU32, Lock, Ordering};
 
-pub struct AbandonedPools {
-    lists: Lock<[PoolList; CLASSES]>,
-    /// Pools on each list, so that a heap need not take the lock to learn that there are none.
-    counts: [AtomicU32; CLASSES],
+/// Of one size class. A lock each: threads that end at once, or grow, would wait for each other by the thousands.
+struct ClassList {
+    pools: Lock<PoolList>,
+    /// How many there are, so that a heap need not take the lock to learn that there are none. Changed under the lock.
+    count: AtomicU32,
 }
 
-impl AbandonedPools {
+impl ClassList {
     #[cfg(not(loom))]
-    pub const fn empty() -> Self {
-        AbandonedPools {
-            lists: Lock::new([const { PoolList::new() }; CLASSES]),
-            counts: [const { AtomicU32::new(0) }; CLASSES],
+    const fn empty() -> Self {
+        ClassList {
+            pools: Lock::new(PoolList::new()),
+            count: AtomicU32::new(0),
         }
     }
 
     #[cfg(loom)]
-    pub fn empty() -> Self {
-        AbandonedPools {
-            lists: Lock::new([const { PoolList::new() }; CLASSES]),
-            counts: core::array::from_fn(|_| AtomicU32::new(0)),
+    fn empty() -> Self {
+        ClassList {
+            pools: Lock::new(PoolList::new()),
+            count: AtomicU32::new(0),
         }
+    }
+
+    fn count(&self) -> u32 {
+        // Relaxed, here and below: a hint; the lock orders the list.
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Puts a pool in. Those with notes are in front.
+    fn add(&self, pool: &Pool) {
+        let pools = self.pools.lock();
+        match pool.noted() > 0 {
+            true => pools.push_front(pool),
+            false => pools.push_back(pool),
+        }
+        self.count.store(self.count() + 1, Ordering::Relaxed);
+    }
+
+    /// Takes the pool out that `choose` claims, if any.
+    fn take<'a>(&self, choose: impl FnOnce(&PoolList) -> Option<&'a Pool>) -> Option<&'a Pool> {
+        let pools = self.pools.lock();
+        let pool = choose(&pools)?;
+        pools.remove(pool);
+        self.count.store(self.count() - 1, Ordering::Relaxed);
+        Some(pool)
+    }
+}
+
+pub struct AbandonedPools([ClassList; CLASSES]);
+
+impl AbandonedPools {
+    #[cfg(not(loom))]
+    pub const fn empty() -> Self {
+        AbandonedPools([const { ClassList::empty() }; CLASSES])
+    }
+
+    #[cfg(loom)]
+    pub fn empty() -> Self {
+        AbandonedPools(core::array::from_fn(|_| ClassList::empty()))
+    }
+
+    fn of(&self, class: usize) -> &ClassList {
+        &self.0[class]
     }
 
     /// Puts a pool that just became abandoned on its list. It is still the caller's until `Pool::try_leave`.
     pub fn add(&self, pool: &Pool) {
-        let class = pool.class();
-        let lists = self.lists.lock();
-        match pool.noted() > 0 {
-            true => lists[class].push_front(pool),
-            false => lists[class].push_back(pool),
-        }
-        // Relaxed, here and below: a hint; the lock orders the lists.
-        self.counts[class].fetch_add(1, Ordering::Relaxed);
+        self.of(pool.class()).add(pool);
     }
 
     /// Takes a pool that the caller has claimed off its list.
     pub fn remove(&self, pool: &Pool) {
-        let class = pool.class();
-        let lists = self.lists.lock();
-        lists[class].remove(pool);
-        self.counts[class].fetch_sub(1, Ordering::Relaxed);
+        self.of(pool.class()).take(|_| Some(pool));
     }
 
     /// Claims a pool of a class and takes it off the list. The caller owns it and makes it used.
@@ -72,7 +105,7 @@ impl AbandonedPools {
 
     /// Pools on the list of a class, as far as can be told.
     pub fn count(&self, class: usize) -> usize {
-        self.counts[class].load(Ordering::Relaxed) as usize
+        self.of(class).count() as usize
     }
 
     fn claim<'a>(
@@ -80,20 +113,16 @@ impl AbandonedPools {
         class: usize,
         claimed: impl FnOnce(&PoolList) -> Option<&'a Pool>,
     ) -> Option<&'a Pool> {
-        if self.count(class) == 0 {
-            return None;
+        match self.count(class) {
+            0 => None,
+            _ => self.of(class).take(claimed),
         }
-        let lists = self.lists.lock();
-        let pool = claimed(&lists[class])?;
-        lists[class].remove(pool);
-        self.counts[class].fetch_sub(1, Ordering::Relaxed);
-        Some(pool)
     }
 
     /// Holds the lists still across `fork`.
     #[cfg(not(loom))]
     pub fn hold_for_fork(&self) {
-        self.lists.hold_for_fork();
+        self.0.iter().for_each(|list| list.pools.hold_for_fork());
     }
 
     /// Ends `hold_for_fork`.
@@ -102,7 +131,9 @@ impl AbandonedPools {
     /// Only in the thread that called it, in the parent and in the child.
     #[cfg(not(loom))]
     pub unsafe fn release_after_fork(&self) {
-        // SAFETY: passed on from the caller.
-        unsafe { self.lists.release_after_fork() }
+        for list in &self.0 {
+            // SAFETY: passed on from the caller.
+            unsafe { list.pools.release_after_fork() }
+        }
     }
 }

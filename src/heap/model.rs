@@ -25,6 +25,7 @@ use loom::model::Builder;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use loom::thread::{self, JoinHandle};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ptr;
 use std::rc::Rc;
@@ -142,6 +143,9 @@ struct World {
     counted: AtomicUsize,
     /// See `Thread::begin`.
     begun: AtomicUsize,
+    /// Whether an owner that enters a pool waits until others see that, before it looks whether a block was posted meanwhile. The real one does
+    /// not (`SlotMap::settle`).
+    waits: Cell<bool>,
     outcomes: Outcomes,
 }
 
@@ -175,6 +179,7 @@ impl Thread {
             mapped: UnsafeCell::new(true),
             counted: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
+            waits: Cell::new(false),
             outcomes,
         };
         let first = Thread {
@@ -464,6 +469,9 @@ impl Thread {
     fn enter_used(&self, heap: &Heap) {
         let shows = self.pool().remote.count() == 0;
         heap.shows.store(shows, Ordering::Relaxed);
+        if self.world.waits.get() {
+            fence(Ordering::SeqCst);
+        }
         if shows && self.pool().remote.count() > 0 {
             heap.shows.store(false, Ordering::Relaxed);
         }
@@ -555,11 +563,13 @@ impl Thread {
         if self.pool().in_use() == 0 {
             return self.take_out_empty(heap, &used);
         }
+        used.remove(self.pool());
+        heap.shows.store(false, Ordering::Relaxed);
+        self.pool().leave_heap();
+        drop(used);
         self.begin();
         // As a look for free pages does.
         self.pool().collect_into_local();
-        used.remove(self.pool());
-        heap.shows.store(false, Ordering::Relaxed);
         self.abandon();
     }
 
@@ -853,6 +863,42 @@ fn loom_full_pool_is_looked_at_while_two_free_into_it() {
         freers.into_iter().for_each(Running::join);
         owner.finish(&[2, 3]);
     });
+}
+
+/// An owner enters a pool into its slot map while another thread frees into it.
+fn enter_while_one_frees(owner: Thread) {
+    let heap = owner.own_heap();
+    heap.shows.store(false, Ordering::Relaxed);
+    let freer = owner.start(2, false, |thread| thread.free(0));
+    owner.free(1);
+    freer.join();
+    if owner.pool().remote.count() > 0 {
+        owner.note(match heap.shows.load(Ordering::Relaxed) {
+            true => "waits unseen",
+            false => "waits for its owner",
+        });
+    }
+    owner.finish(&[2, 3]);
+}
+
+#[test]
+fn loom_map_shows_no_pool_in_which_a_block_waits_if_its_owner_waits() {
+    let expected = ["posted", "posted to a busy owner", "waits for its owner"];
+    check(3, &expected, |owner| {
+        owner.world.waits.set(true);
+        enter_while_one_frees(owner);
+    });
+}
+
+#[test]
+fn loom_map_may_show_a_pool_in_which_a_block_waits() {
+    let expected = [
+        "posted",
+        "posted to a busy owner",
+        "waits for its owner",
+        "waits unseen",
+    ];
+    check(3, &expected, enter_while_one_frees);
 }
 
 /// Leaves the pool with `in_use` blocks in use, the others free.

@@ -65,17 +65,12 @@ const ENOUGH: u32 = 8;
 /// Pools that are looked at in one go, so that no single free takes longer than some milliseconds.
 const LOOKS_AT_ONCE: usize = 1024;
 
+/// Pools that are taken out of a heap in one go to be looked at. A child that is forked meanwhile loses them; one at a time would mean to search for
+/// each from the start.
+const AT_A_TIME: usize = 16;
+
 /// Pools that are passed over on the way to those, which takes a fiftieth of a look.
 const PASSES_AT_ONCE: usize = 32 * LOOKS_AT_ONCE;
-
-/// What came of looking for free pages in a pool.
-#[derive(PartialEq, Eq)]
-enum Purged {
-    Nothing,
-    Pages,
-    /// It was empty, and is no more the caller's to look at.
-    All,
-}
 
 struct Lists {
     used: [PoolList; CLASSES],
@@ -230,7 +225,7 @@ impl Heap {
                     lists.give_back_empty(&self.map, pool);
                     returned = true;
                 } else if own {
-                    returned |= lists.purge_pages_of(self, pool) != Purged::Nothing;
+                    returned |= lists.purge_pages_of(self, pool);
                 }
             }
         }
@@ -254,12 +249,13 @@ impl Heap {
                 } else if pool.is_exhausted() {
                     lists.try_leave_full(self, pool);
                 } else {
+                    lists.take_out(self, pool);
                     if pool.noted() > 0 && slack::is_half_used() {
-                        // Nobody else would before a block of it is freed.
+                        // Nobody else would before a block of it is freed. Others do not wait for that.
+                        drop(lists);
                         pool.purge_free_pages();
+                        lists = self.lists.lock();
                     }
-                    lists.used[class].remove(pool);
-                    self.map.leave(pool);
                     abandon(pool);
                 }
             }
@@ -429,65 +425,81 @@ impl Lists {
             && self.noted_bytes > slack::worth_looking()
     }
 
-    /// With several threads, what was looked at is left to everyone: this thread may sleep for ever from now on, while others free what
-    /// it has in there.
+    /// Looks at the pools with notes, at most so many; what is left of `most` is told.
     #[cold]
     #[inline(never)]
-    fn look_at_noted(&mut self, heap: &Heap) {
+    fn look_at_noted(&mut self, heap: &Heap, most: &mut usize) {
         self.noted_bytes = 0;
-        let shared = roster::sharers() > 1;
-        let mut left = LOOKS_AT_ONCE;
-        let mut passes = PASSES_AT_ONCE;
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;
             noted &= noted - 1;
             self.empty_bin(heap, class);
-            let wanted = |pool: &Pool| pool.noted() > 0 || shared && pool.has_untouched();
             // Those that were noted last are at the back.
             for pool in self.used[class].iter_backwards() {
-                if !wanted(pool) {
-                    passes -= 1;
-                    if passes == 0 {
-                        self.noted |= noted | 1 << class;
-                        return;
+                if pool.noted() > 0 {
+                    if *most == 0 {
+                        return self.look_again(noted | 1 << class);
                     }
-                    continue;
+                    *most -= 1;
+                    self.purge_pages_of(heap, pool);
                 }
-                if left == 0 {
-                    // The next event goes on.
-                    self.noted |= noted | 1 << class;
-                    self.noted_bytes = usize::MAX / 2;
-                    return;
-                }
-                left -= 1;
-                if self.purge_pages_of(heap, pool) != Purged::All && shared {
-                    self.used[class].remove(pool);
-                    heap.map.leave(pool);
-                    abandon(pool);
-                }
-            }
-        }
-        if slack::is_used_up() {
-            for class in 1..CLASSES {
-                purge_abandoned(class, &mut left, |pool| pool.noted() > 0);
             }
         }
     }
 
-    /// Purges the free pages of a used pool; one that is empty goes back whole. Only for the heap's thread.
+    /// Pools with notes are left in these classes: the next event goes on.
+    fn look_again(&mut self, classes: u128) {
+        self.noted |= classes;
+        self.noted_bytes = usize::MAX / 2;
+    }
+
+    /// Takes pools of a class out of the heap, on which `leave_noted` then works without the lock: those with notes, and those that are
+    /// not cut to the end. At most `AT_A_TIME`, and so many as `most` and `passes` say.
+    fn take_out_noted(
+        &mut self,
+        heap: &Heap,
+        class: usize,
+        most: &mut usize,
+        passes: &mut usize,
+    ) -> PoolList {
+        let taken = PoolList::new();
+        let mut room = AT_A_TIME.min(*most);
+        // Those that were noted last are at the back.
+        for pool in self.used[class].iter_backwards() {
+            if room == 0 || *passes == 0 {
+                break;
+            }
+            if pool.noted() == 0 && !pool.has_untouched() {
+                *passes -= 1;
+                continue;
+            }
+            room -= 1;
+            *most -= 1;
+            self.take_out(heap, pool);
+            taken.push_back(pool);
+        }
+        taken
+    }
+
+    /// Takes a used pool out of the heap. It is the caller's still, and on no list.
+    fn take_out(&mut self, heap: &Heap, pool: &Pool) {
+        self.keep_no_more(pool);
+        self.used[pool.class()].remove(pool);
+        heap.map.leave(pool);
+        pool.leave_heap();
+    }
+
+    /// Purges the free pages of a used pool; one that is empty goes back whole. True when there were any. Only for the heap's thread.
     #[inline(never)]
-    fn purge_pages_of(&mut self, heap: &Heap, pool: &Pool) -> Purged {
+    fn purge_pages_of(&mut self, heap: &Heap, pool: &Pool) -> bool {
         let purged = pool.purge_free_pages() > 0;
         if pool.in_use() == 0 {
             self.give_back_empty(&heap.map, pool);
-            return Purged::All;
+            return true;
         }
         enter_used(heap, pool);
-        match purged {
-            true => Purged::Pages,
-            false => Purged::Nothing,
-        }
+        purged
     }
 
     /// Keeps a used pool that has just become empty. Returns the one that must go instead, if any: the longest kept one, or this
@@ -580,15 +592,68 @@ pub fn after_event(heap: &Heap, pool: &Pool) {
     look_if_due(heap, lists);
 }
 
-/// Looks for free pages, if that is due, before the lock is given back.
+/// Gives the lock back, and looks for free pages if that is due.
 #[inline(never)]
-fn look_if_due(heap: &Heap, mut lists: Guard<'_, Lists>) {
+fn look_if_due<'a>(heap: &'a Heap, mut lists: Guard<'a, Lists>) {
     if lists.must_look() {
-        lists.look_at_noted(heap);
+        let mut most = LOOKS_AT_ONCE;
+        lists = match roster::sharers() > 1 {
+            true => leave_noted(heap, lists, &mut most),
+            false => {
+                lists.look_at_noted(heap, &mut most);
+                lists
+            }
+        };
         free_foreign_of(Some(heap), lists);
-        // Others did not wait until what was learned has gone back.
+        if slack::is_used_up() {
+            for class in 1..CLASSES {
+                purge_abandoned(class, &mut most, |pool| pool.noted() > 0);
+            }
+        }
         slack::mind_learned();
     }
+}
+
+/// As `Lists::look_at_noted`, with several threads: what was looked at is left to everyone, since this thread may sleep for ever from now
+/// on, while others free what it has in there. The lock is not held while pages go back, which takes long, so that these do not wait
+/// for it.
+#[cold]
+#[inline(never)]
+fn leave_noted<'a>(
+    heap: &'a Heap,
+    mut lists: Guard<'a, Lists>,
+    most: &mut usize,
+) -> Guard<'a, Lists> {
+    lists.noted_bytes = 0;
+    let mut passes = PASSES_AT_ONCE;
+    let mut noted = core::mem::take(&mut lists.noted);
+    while noted != 0 {
+        let class = noted.trailing_zeros() as usize;
+        lists.empty_bin(heap, class);
+        loop {
+            let taken = lists.take_out_noted(heap, class, most, &mut passes);
+            if taken.first().is_none() {
+                break;
+            }
+            drop(lists);
+            while let Some(pool) = taken.first() {
+                taken.remove(pool);
+                pool.purge_free_pages();
+                abandon(pool);
+            }
+            lists = heap.lists.lock();
+        }
+        if *most == 0 {
+            lists.look_again(noted);
+            break;
+        }
+        if passes == 0 {
+            lists.noted |= noted;
+            break;
+        }
+        noted &= noted - 1;
+    }
+    lists
 }
 
 /// Gives the lock back and frees the blocks that waited for that. Should the heap have claimed the pool of one by then, that one is posted to it all the
@@ -845,4 +910,4 @@ fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
 }
 
 /// Looks at a pool between owners before a block is given the benefit of the doubt.
-const LOOKS: usize = 1000;
+const LOOKS: usize = 10_000;

@@ -433,9 +433,14 @@ impl Pool {
     #[cfg(not(loom))]
     pub fn look_at(&self, block: &Block) -> Option<(*const Block, bool)> {
         let next = match self.may_be_protected(block) {
-            true => os::read_word(block.next.as_ptr().cast()).ok()? as *const Block,
-            // Acquire: the mark is read after it.
-            false => block.next.load(Ordering::Acquire),
+            true => os::read_word(block.next.as_ptr().cast()),
+            false => Err(0),
+        };
+        let next = match next {
+            Ok(next) => next as *const Block,
+            Err(libc::EFAULT) => return None,
+            // Acquire: the mark is read after it. Also where the call is not there, or not permitted.
+            Err(_) => block.next.load(Ordering::Acquire),
         };
         Some((next, self.shows_mark(block)))
     }
@@ -510,6 +515,12 @@ impl Pool {
         self.set_state(State::Used);
         self.own(owner);
         false
+    }
+
+    /// used by a heap -> used by the caller alone, which has taken it off all lists, under the heap's lock.
+    pub fn leave_heap(&self) {
+        debug_assert!(self.state() == State::Used);
+        self.own(ptr::null());
     }
 
     /// used -> abandoned; it is still the caller's until `try_leave`.
