@@ -65,8 +65,7 @@ const ENOUGH: u32 = 8;
 /// Pools that are looked at in one go, so that no single free takes longer than some milliseconds.
 const LOOKS_AT_ONCE: usize = 1024;
 
-/// Pools that are taken out of a heap in one go to be looked at. A child that is forked meanwhile loses them; one at a time would mean to search for
-/// each from the start.
+/// Pools that are taken out of a heap in one go to be looked at. A child that is forked meanwhile loses them.
 const AT_A_TIME: usize = 16;
 
 /// Pools that are passed over on the way to those, which takes a fiftieth of a look.
@@ -430,21 +429,28 @@ impl Lists {
     #[inline(never)]
     fn look_at_noted(&mut self, heap: &Heap, most: &mut usize) {
         self.noted_bytes = 0;
+        let mut passes = PASSES_AT_ONCE;
         let mut noted = core::mem::take(&mut self.noted);
         while noted != 0 {
             let class = noted.trailing_zeros() as usize;
-            noted &= noted - 1;
             self.empty_bin(heap, class);
             // Those that were noted last are at the back.
             for pool in self.used[class].iter_backwards() {
-                if pool.noted() > 0 {
-                    if *most == 0 {
-                        return self.look_again(noted | 1 << class);
+                if pool.noted() == 0 {
+                    passes -= 1;
+                    if passes == 0 {
+                        self.noted |= noted;
+                        return;
                     }
-                    *most -= 1;
-                    self.purge_pages_of(heap, pool);
+                    continue;
                 }
+                if *most == 0 {
+                    return self.look_again(noted);
+                }
+                *most -= 1;
+                self.purge_pages_of(heap, pool);
             }
+            noted &= noted - 1;
         }
     }
 
@@ -454,27 +460,38 @@ impl Lists {
         self.noted_bytes = usize::MAX / 2;
     }
 
-    /// Takes pools of a class out of the heap, on which `leave_noted` then works without the lock: those with notes, and those that are
-    /// not cut to the end. At most `AT_A_TIME`, and so many as `most` and `passes` say.
-    fn take_out_noted(
-        &mut self,
-        heap: &Heap,
-        class: usize,
-        most: &mut usize,
-        passes: &mut usize,
-    ) -> PoolList {
-        let taken = PoolList::new();
-        let mut room = AT_A_TIME.min(*most);
+    /// Moves the pools of a class to the back that `leave_noted` is for, at most so many.
+    fn gather_noted(&mut self, class: usize, most: usize, passes: &mut usize) {
+        let used = &self.used[class];
+        let found = PoolList::new();
+        let mut room = most;
         // Those that were noted last are at the back.
-        for pool in self.used[class].iter_backwards() {
+        for pool in used.iter_backwards() {
             if room == 0 || *passes == 0 {
                 break;
             }
-            if pool.noted() == 0 && !pool.has_untouched() {
+            if is_to_be_left(pool) {
+                room -= 1;
+                used.remove(pool);
+                found.push_front(pool);
+            } else {
                 *passes -= 1;
-                continue;
             }
-            room -= 1;
+        }
+        while let Some(pool) = found.first() {
+            found.remove(pool);
+            used.push_back(pool);
+        }
+    }
+
+    /// Takes pools at the back out of the heap, on which `leave_noted` then works without the lock. At most `AT_A_TIME`, and so many as `most` says.
+    fn take_out_noted(&mut self, heap: &Heap, class: usize, most: &mut usize) -> PoolList {
+        let taken = PoolList::new();
+        let last = self.used[class].iter_backwards();
+        for pool in last
+            .take(AT_A_TIME.min(*most))
+            .take_while(|pool| is_to_be_left(pool))
+        {
             *most -= 1;
             self.take_out(heap, pool);
             taken.push_back(pool);
@@ -614,6 +631,11 @@ fn look_if_due<'a>(heap: &'a Heap, mut lists: Guard<'a, Lists>) {
     }
 }
 
+/// Whether a used pool is one that a thread among several leaves when it looks for free pages: it has notes, or is not cut to the end.
+fn is_to_be_left(pool: &Pool) -> bool {
+    pool.noted() > 0 || pool.has_untouched()
+}
+
 /// As `Lists::look_at_noted`, with several threads: what was looked at is left to everyone, since this thread may sleep for ever from now
 /// on, while others free what it has in there. The lock is not held while pages go back, which takes long, so that these do not wait
 /// for it.
@@ -630,8 +652,9 @@ fn leave_noted<'a>(
     while noted != 0 {
         let class = noted.trailing_zeros() as usize;
         lists.empty_bin(heap, class);
+        lists.gather_noted(class, *most, &mut passes);
         loop {
-            let taken = lists.take_out_noted(heap, class, most, &mut passes);
+            let taken = lists.take_out_noted(heap, class, most);
             if taken.first().is_none() {
                 break;
             }
@@ -884,7 +907,7 @@ fn look_in_bin(address: usize, class: usize) -> Option<(*const Block, bool)> {
 #[inline(never)]
 fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
     // Bounded, because in a forked child nobody finishes what a thread of the parent was about to do.
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS + LATE_LOOKS {
         // SAFETY: owners are heaps, and heaps are never unmapped.
         if let Some(owner) = unsafe { pool.owner().cast::<Heap>().as_ref() } {
             let _lists = owner.lists.lock();
@@ -903,11 +926,16 @@ fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
             }
             return free;
         }
-        // Between owners: whoever is giving it up or claiming it is about to finish.
-        os::give_way();
+        // Between owners: whoever is giving it up, claiming it, or looking for free pages in it is about to finish.
+        match look < LOOKS {
+            true => os::give_way(),
+            // It may have lost its quantum.
+            false => os::sleep(1),
+        }
     }
     false
 }
 
-/// Looks at a pool between owners before a block is given the benefit of the doubt.
-const LOOKS: usize = 10_000;
+/// Looks at a pool between owners, and those that are a millisecond apart, before a block is given the benefit of the doubt.
+const LOOKS: usize = 1000;
+const LATE_LOOKS: usize = 100;

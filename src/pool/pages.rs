@@ -276,8 +276,8 @@ impl Pool {
         noted as usize * self.block_size()
     }
 
-    /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, under its heap's lock, and the pool
-    /// must leave the slot map if it has purged pages afterwards.
+    /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, under its heap's lock if a heap has it, and the
+    /// pool must leave the slot map if it has purged pages afterwards.
     pub fn purge_free_pages(&self) -> usize {
         debug_assert!(self.state() == State::Used);
         self.collect_into_local();
