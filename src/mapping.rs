@@ -92,6 +92,17 @@ fn joined(one: &Entry, other: &Entry) -> Entry {
     }
 }
 
+/// Takes so many bytes off the start.
+fn cut_start(entry: &mut Entry, bytes: usize) -> Entry {
+    let start = entry.address;
+    entry.address += bytes;
+    entry.size -= bytes;
+    Entry {
+        address: start,
+        size: bytes,
+    }
+}
+
 /// Of a mapping so small a part (1/8) at the end counts as written that never was: few blocks are written to the very last page, and one without it
 /// would fit no block of its size any more.
 const UNWRITTEN_PART: usize = 8;
@@ -144,13 +155,7 @@ impl Kept {
     /// Takes so many bytes off the start, which are written.
     fn cut_start(&mut self, bytes: usize) -> Entry {
         self.written.set(Some(self.written() - bytes));
-        let start = self.whole.address;
-        self.whole.address += bytes;
-        self.whole.size -= bytes;
-        Entry {
-            address: start,
-            size: bytes,
-        }
+        cut_start(&mut self.whole, bytes)
     }
 
     /// Takes so many bytes off the end.
@@ -254,7 +259,7 @@ impl Mappings {
             return Some(self.give_back(over));
         }
         // No lesson: to keep more bytes would not have made a place.
-        let is_full = self.cached_count == CACHED && self.place_beside(kept).is_none();
+        let is_full = self.cached_count == CACHED && self.beside(kept).is_none();
         is_full.then(|| self.take_cached(0).whole)
     }
 
@@ -300,18 +305,18 @@ impl Mappings {
         (over > 0).then(|| self.give_back(over))
     }
 
-    /// Where in the list one is with which another may be joined.
-    fn place_beside(&self, kept: &Kept) -> Option<usize> {
+    /// The number of one with which another may be joined, and both as one.
+    fn beside(&self, kept: &Kept) -> Option<(usize, Kept)> {
         self.cached()
-            .position(|(_, other)| kept.joined(other).is_some())
+            .find_map(|(index, other)| Some((index, kept.joined(other)?)))
     }
 
     /// Keeps a freed mapping, for which there is room, joined with those that it touches, so that what was cut off comes together again. The
     /// system may see two in them still: then it refuses to resize the whole.
     fn keep(&mut self, mut kept: Kept) {
-        while let Some(index) = self.place_beside(&kept) {
-            let other = self.take_cached(index);
-            kept = kept.joined(&other).unwrap_or(kept);
+        while let Some((index, both)) = self.beside(&kept) {
+            self.take_cached(index);
+            kept = both;
         }
         self.cached_bytes += kept.whole.size;
         self.cached[self.cached_count] = kept;
@@ -338,7 +343,7 @@ impl Mappings {
 
     /// A stuck mapping, or a block cut off the smallest that is larger: what was joined would serve nothing else.
     fn take_stuck(&mut self, size: usize, align: usize) -> Option<Entry> {
-        let whole = self
+        let mut whole = self
             .stuck
             .entries()
             .filter(|entry| has_room(entry, size, align))
@@ -347,13 +352,10 @@ impl Mappings {
         if fits(&whole, size, align) {
             return Some(whole);
         }
-        let address = whole.address;
+        let block = cut_start(&mut whole, size);
         // There is room: one was just removed.
-        self.stuck.insert(Entry {
-            address: address + size,
-            size: whole.size - size,
-        });
-        Some(Entry { address, size })
+        self.stuck.insert(whole);
+        Some(block)
     }
 
     /// A stuck mapping that touches another.

@@ -417,32 +417,38 @@ impl Pool {
     #[cfg(not(loom))]
     #[inline(never)]
     pub fn shows_mark(&self, block: &Block) -> bool {
-        if !self.may_be_protected(block) {
-            return block.is_marked_free();
-        }
-        match os::read_word(block.mark.as_ptr()) {
-            Ok(mark) => mark == block.mark_if_free(),
-            Err(libc::EFAULT) => false,
-            // The call is not there, or not permitted.
-            Err(_) => block.is_marked_free(),
-        }
+        // Relaxed: as in `is_marked_free`.
+        let mark = || block.mark.load(Ordering::Relaxed);
+        self.word_of(block, block.mark.as_ptr(), mark) == Some(block.mark_if_free())
     }
 
     /// What a block says that may be on a list of another thread: the one behind it, and whether it carries the mark. `None` when it cannot be
     /// read. Had it been popped before, the mark is gone; on machines that reorder loads and stores that is likely only.
     #[cfg(not(loom))]
     pub fn look_at(&self, block: &Block) -> Option<(*const Block, bool)> {
-        let next = match self.may_be_protected(block) {
-            true => os::read_word(block.next.as_ptr().cast()),
-            false => Err(0),
-        };
-        let next = match next {
-            Ok(next) => next as *const Block,
-            Err(libc::EFAULT) => return None,
-            // Acquire: the mark is read after it. Also where the call is not there, or not permitted.
-            Err(_) => block.next.load(Ordering::Acquire),
-        };
-        Some((next, self.shows_mark(block)))
+        // Acquire: the mark is read after it.
+        let load = || block.next.load(Ordering::Acquire) as usize;
+        let next = self.word_of(block, block.next.as_ptr().cast(), load)?;
+        Some((next as *const Block, self.shows_mark(block)))
+    }
+
+    /// A word of a block. `None` where the program has protected it from being read.
+    #[cfg(not(loom))]
+    fn word_of(
+        &self,
+        block: &Block,
+        word: *const usize,
+        load: impl FnOnce() -> usize,
+    ) -> Option<usize> {
+        if !self.may_be_protected(block) {
+            return Some(load());
+        }
+        match os::read_word(word) {
+            Ok(word) => Some(word),
+            Err(libc::EFAULT) => None,
+            // The call is not there, or not permitted.
+            Err(_) => Some(load()),
+        }
     }
 
     /// Whether a page lies wholly in the block, which the program may have protected from being read.
