@@ -134,12 +134,46 @@ pub fn allocate_zeroed(size: usize) -> *mut u8 {
 #[inline(always)]
 pub fn allocate_zeroed_or<R>(size: usize, otherwise: impl FnOnce(usize) -> *mut R) -> *mut R {
     if size <= size_class::SMALL_MAX {
-        let block = thread::current().pop(size_class::small(size));
+        let class = size_class::small(size);
+        let block = thread::current().pop(class);
         if !block.is_null() {
-            return cleared(block, size).cast();
+            // SAFETY: a new block of the class, which is not that of size 0, since there is no block of it.
+            unsafe { clear_block(block, class * BLOCK_ALIGN) };
+            return block.cast();
         }
     }
     otherwise(size)
+}
+
+/// Up to here a block is cleared by stores, twice as many as it takes at most: a third of the instructions of a call of `memset`.
+const CLEARED_BY_STORES: usize = 128;
+
+/// Clears the first `bytes` bytes of a block, at least 16 and a multiple of that.
+///
+/// # Safety
+/// A block of at least that size that nobody else uses.
+#[inline(always)]
+unsafe fn clear_block(block: *mut u8, bytes: usize) {
+    const STEP: usize = size_of::<u128>();
+    if bytes > CLEARED_BY_STORES {
+        // SAFETY: passed on from the caller.
+        return unsafe { block.write_bytes(0, bytes) };
+    }
+    // From both ends, so that stores overlap where the size is no power of two, and a branch tells only the power.
+    let clear = |steps: usize| {
+        for step in 0..steps {
+            // SAFETY: 16 bytes each, aligned, in the block: it has at least `steps` of them.
+            unsafe {
+                block.add(step * STEP).cast::<u128>().write(0);
+                block.add(bytes - (step + 1) * STEP).cast::<u128>().write(0);
+            }
+        }
+    };
+    match bytes {
+        65.. => clear(4),
+        33.. => clear(2),
+        _ => clear(1),
+    }
 }
 
 /// Clears a new block of at least `size` bytes, if there is one.

@@ -117,12 +117,15 @@ pub fn start_if_set() {
     }
     if needed {
         start();
-        // SAFETY: the handler is a function of this library, which is never unloaded.
-        unsafe { libc::pthread_atfork(None, None, Some(start)) };
+        os::handle_forks(None, None, Some(start_in_child));
     }
 }
 
-extern "C" fn start() {
+unsafe extern "C" fn start_in_child() {
+    start();
+}
+
+fn start() {
     // Relaxed: as in `ask`. Read here, so that no signal from now on is missed.
     let asked = ASKED.load(Ordering::Relaxed) as usize as *mut c_void;
     // SAFETY: plain C structures that the calls fill; the thread needs nothing of this frame.

@@ -97,13 +97,14 @@ static SETTINGS: [&Setting; 9] = [
 
 /// Room for the path of a file, with the zero byte at its end.
 pub const PATH: usize = libc::PATH_MAX as usize;
+/// The environment variable, and what separates it from its value.
+const VARIABLE: &[u8] = b"PYMALLOC_CONF=";
 /// The key of the one setting that is no number.
 const HEAPMAP: &[u8] = b"heapmap";
 
-/// The setting `heapmap`, as it was given; nothing if it was not.
+/// The setting `heapmap`, as it was given.
 struct HeapmapPath {
     bytes: UnsafeCell<[u8; PATH]>,
-    used: AtomicUsize,
 }
 
 // SAFETY: written before `main`, while there is one thread.
@@ -111,13 +112,15 @@ unsafe impl Sync for HeapmapPath {}
 
 static HEAPMAP_PATH: HeapmapPath = HeapmapPath {
     bytes: UnsafeCell::new([0; PATH]),
-    used: AtomicUsize::new(0),
 };
+/// How long that is, 0 if it was not given. Every process asks for it at its end: it lies with the settings, on a page that is there.
+#[unsafe(link_section = ".data.start")]
+static HEAPMAP_LENGTH: AtomicUsize = AtomicUsize::new(0);
 
 impl HeapmapPath {
     fn get(&self) -> &[u8] {
         // Relaxed, here and below: as in `Setting::get`.
-        let used = self.used.load(Ordering::Relaxed);
+        let used = HEAPMAP_LENGTH.load(Ordering::Relaxed);
         // SAFETY: nobody writes it any more.
         unsafe { &*self.bytes.get() }.get(..used).unwrap_or(&[])
     }
@@ -132,7 +135,7 @@ impl HeapmapPath {
             Some(place) if path.len() < PATH => place.copy_from_slice(path),
             _ => return Err("is too long a path"),
         }
-        self.used.store(path.len(), Ordering::Relaxed);
+        HEAPMAP_LENGTH.store(path.len(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -241,19 +244,39 @@ pub fn parse(text: &[u8]) {
 /// Reads the settings from an environment: a list of "NAME=value" that ends with a null pointer. Called once, when the library is
 /// initialised.
 pub fn read_environment(environment: *const *const c_char) {
-    if environment.is_null() || os::is_privileged() {
+    if environment.is_null() {
         return;
     }
     let mut next = environment;
     // SAFETY: called before `main`, while no other thread can change the environment; the list ends with a null pointer.
     while let Some(entry) = unsafe { (*next).as_ref() } {
         // SAFETY: the entries are C strings.
-        let entry = unsafe { CStr::from_ptr(entry) }.to_bytes();
-        if let Some(settings) = entry.strip_prefix(b"PYMALLOC_CONF=") {
-            return parse(settings);
+        if let Some(settings) = unsafe { value_of(VARIABLE, entry) } {
+            if !os::is_privileged() {
+                parse(settings.to_bytes());
+            }
+            return;
         }
         next = next.wrapping_add(1);
     }
+}
+
+/// What is behind `name`, in which no byte is 0, in an entry of the environment that starts with it.
+///
+/// # Safety
+/// A C string.
+unsafe fn value_of<'a>(name: &[u8], entry: *const c_char) -> Option<&'a CStr> {
+    // Byte by byte, since to ask for the length of each entry would be a call into the C library and a page of it.
+    let mut at = entry;
+    for byte in name {
+        // SAFETY: all bytes before were those of the name, none of which is 0: the string goes on here.
+        if unsafe { *at } as u8 != *byte {
+            return None;
+        }
+        at = at.wrapping_add(1);
+    }
+    // SAFETY: the rest of the string.
+    Some(unsafe { CStr::from_ptr(at) })
 }
 
 #[cfg(test)]

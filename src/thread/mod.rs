@@ -11,6 +11,7 @@
 mod slot;
 
 use crate::heap::{Heap, roster};
+use crate::os;
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -152,17 +153,16 @@ unsafe extern "C" fn exit(heap: *mut c_void) {
 /// Registers the fork handlers, once. Called before any second thread can exist, and before another library can register its
 /// own (`process::start`): handlers that run before a fork run in reverse order, and those of others may allocate.
 pub fn handle_forks() {
+    // With the settings, on a page that every process has.
+    #[unsafe(link_section = ".data.start")]
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     // Relaxed: only the first call goes on, whichever it is.
     if !REGISTERED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handlers stay mapped: the library is never unmapped.
-        unsafe {
-            libc::pthread_atfork(
-                Some(before_fork),
-                Some(after_in_parent),
-                Some(after_in_child),
-            );
-        }
+        os::handle_forks(
+            Some(before_fork),
+            Some(after_in_parent),
+            Some(after_in_child),
+        );
     }
 }
 
