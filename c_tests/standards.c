@@ -29,9 +29,14 @@ static int is_aligned(const void *pointer, size_t alignment)
     return ((uintptr_t)pointer & (alignment - 1)) == 0;
 }
 
+static int is_all(const unsigned char *bytes, unsigned char value, size_t size)
+{
+    return size == 0 || (bytes[0] == value && memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
 static int is_zero(const unsigned char *bytes, size_t size)
 {
-    return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
+    return is_all(bytes, 0, size);
 }
 
 static void *must_malloc(size_t size)
@@ -418,8 +423,11 @@ static void calloc_clears(void)
                     break;
                 }
             }
-            for (int at = 0; at < SAME; at++)
+            for (int at = 0; at < SAME; at++) {
+                /* What cleared the others left this one alone. */
+                CHECK(blocks[at] == NULL || is_all(blocks[at], 0xff, size), "calloc of %zu bytes clears another block", size);
                 free(blocks[at]);
+            }
         }
         free(neighbour);
     }
