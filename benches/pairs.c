@@ -1,4 +1,4 @@
-/* Loops of malloc/free pairs, for counting instructions: `pairs LOOP COUNT` runs COUNT pairs of one loop and prints nothing.
+/* Loops of malloc/free pairs, and of realloc, for counting instructions: `pairs LOOP COUNT` runs COUNT of one loop and prints nothing.
  *
  * Owns: the loops that scripts/bench-instructions names. Counting is done from outside (callgrind), as the difference
  * between COUNT and twice COUNT, so that the start of the process drops out.
@@ -19,6 +19,7 @@ enum {
     SIZES = 1 << 14,
     LARGE_BLOCKS = 256,
     REMOTE_BLOCKS = 1024,
+    RESIZED_BLOCKS = 64,
 };
 
 static void *ring[FIFO_BLOCKS];
@@ -96,6 +97,32 @@ static void zeroed(size_t count)
     }
 }
 
+/* Resizes that a block has room for, as strings and lists make that grow by a little. */
+static void resized(size_t count)
+{
+    for (size_t i = 0; i < RESIZED_BLOCKS; i++)
+        ring[i] = malloc(SMALL);
+    for (size_t i = 0; i < count; i++) {
+        void **slot = &ring[i % RESIZED_BLOCKS];
+
+        *slot = realloc(*slot, SMALL - 7 + i / RESIZED_BLOCKS % 8);
+    }
+}
+
+/* Grows blocks by half until they have 512 bytes. */
+static void grown(size_t count)
+{
+    size_t done = 0;
+
+    while (done < count) {
+        void *block = malloc(16);
+
+        for (size_t size = 32; size <= 512 && done < count; size += size / 2, done++)
+            block = realloc(block, size);
+        free(block);
+    }
+}
+
 static sem_t full, empty;
 
 /* Frees the whole ring each time it is full; ends on a ring that starts with NULL. */
@@ -137,6 +164,7 @@ static const struct {
 } loops[] = {
     { "one-size", one_size },         { "lifo", lifo },     { "fifo", fifo },     { "random-small", random_small },
     { "random-large", random_large }, { "zeroed", zeroed }, { "remote", remote },
+    { "resized", resized },           { "grown", grown },
 };
 
 int main(int argc, char **argv)

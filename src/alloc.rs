@@ -18,6 +18,7 @@ use crate::mapping;
 use crate::pool::{Block, NotAllocated, Pool};
 use crate::size_class;
 use crate::thread;
+use core::mem::MaybeUninit;
 use core::ptr;
 
 /// A block, and whether every byte of it is known to be zero.
@@ -145,8 +146,28 @@ pub fn allocate_zeroed_or<R>(size: usize, otherwise: impl FnOnce(usize) -> *mut 
     otherwise(size)
 }
 
-/// Up to here a block is cleared by stores, twice as many as it takes at most: a third of the instructions of a call of `memset`.
-const CLEARED_BY_STORES: usize = 128;
+/// Up to here a block is cleared or copied by stores of 16 bytes, twice as many as it takes at most: two thirds of the instructions
+/// of a call of `memset` (`make bench-instructions`).
+const BY_STORES: usize = 128;
+
+/// Calls `each` for the offsets of pieces of 16 bytes that make up the first `bytes` bytes, at least 16, a multiple of that, and at most
+/// `BY_STORES`. From both ends, so that pieces overlap where the size is no power of two, and branches tell only the power.
+#[inline(always)]
+fn for_each_piece(bytes: usize, each: impl Fn(usize)) {
+    const PIECE: usize = size_of::<u128>();
+    debug_assert!((PIECE..=BY_STORES).contains(&bytes) && bytes.is_multiple_of(PIECE));
+    let both_ends = |pieces: usize| {
+        for piece in 0..pieces {
+            each(piece * PIECE);
+            each(bytes - (piece + 1) * PIECE);
+        }
+    };
+    match bytes {
+        65.. => both_ends(4),
+        33.. => both_ends(2),
+        _ => both_ends(1),
+    }
+}
 
 /// Clears the first `bytes` bytes of a block, at least 16 and a multiple of that.
 ///
@@ -154,26 +175,31 @@ const CLEARED_BY_STORES: usize = 128;
 /// A block of at least that size that nobody else uses.
 #[inline(always)]
 unsafe fn clear_block(block: *mut u8, bytes: usize) {
-    const STEP: usize = size_of::<u128>();
-    if bytes > CLEARED_BY_STORES {
+    if bytes > BY_STORES {
         // SAFETY: passed on from the caller.
         return unsafe { block.write_bytes(0, bytes) };
     }
-    // From both ends, so that stores overlap where the size is no power of two, and a branch tells only the power.
-    let clear = |steps: usize| {
-        for step in 0..steps {
-            // SAFETY: 16 bytes each, aligned, in the block: it has at least `steps` of them.
-            unsafe {
-                block.add(step * STEP).cast::<u128>().write(0);
-                block.add(bytes - (step + 1) * STEP).cast::<u128>().write(0);
-            }
-        }
-    };
-    match bytes {
-        65.. => clear(4),
-        33.. => clear(2),
-        _ => clear(1),
+    // SAFETY: aligned pieces of the block.
+    for_each_piece(bytes, |at| unsafe {
+        block.add(at).cast::<u128>().write(0);
+    });
+}
+
+/// Copies the first `bytes` bytes of a block to another, and up to 15 behind them.
+///
+/// # Safety
+/// Two different blocks, each of at least so many bytes, rounded up to a multiple of 16, that nobody else uses.
+#[inline(always)]
+unsafe fn copy_block(from: *const u8, to: *mut u8, bytes: usize) {
+    if bytes > BY_STORES {
+        // SAFETY: passed on from the caller.
+        return unsafe { to.copy_from_nonoverlapping(from, bytes) };
     }
+    // SAFETY: aligned pieces of the blocks. What the program never wrote is copied unseen.
+    for_each_piece(bytes.next_multiple_of(BLOCK_ALIGN), |at| unsafe {
+        let piece = from.add(at).cast::<MaybeUninit<u128>>().read();
+        to.add(at).cast::<MaybeUninit<u128>>().write(piece);
+    });
 }
 
 /// Clears a new block of at least `size` bytes, if there is one.
@@ -344,6 +370,38 @@ const fn is_worth_moving(old: usize, new: usize) -> bool {
     new < old / 4 * 3
 }
 
+/// Whether a block of a pool stays where it is when it is resized.
+#[inline(always)]
+const fn stays(old: usize, new: usize) -> bool {
+    new <= old && !is_worth_moving(old, new)
+}
+
+/// The size of a block of one of the thread's own pools. `None` for all other pointers, and for a block that looks free.
+#[inline(always)]
+fn own_size(block: *mut u8) -> Option<usize> {
+    let heap = thread::current();
+    let (bin, _) = heap.bin_of(block as usize)?;
+    // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
+    let held = unsafe { &*block.cast::<Block>() };
+    // SAFETY: the program holds the block, or else it is free and ours.
+    (!unsafe { held.is_marked_free_already() }).then(|| heap.block_size_of(bin))
+}
+
+/// The fast path of `resize`, for any pointer and size: a block of one of the thread's own pools that stays where it is. As
+/// `allocate_or`.
+#[inline(always)]
+pub fn resize_or<R>(
+    block: *mut u8,
+    size: usize,
+    otherwise: impl FnOnce(*mut u8, usize) -> *mut R,
+) -> *mut R {
+    match own_size(block) {
+        // Not for a size of 0, to which no block is near enough.
+        Some(old) if stays(old, size) => block.cast(),
+        _ => otherwise(block, size),
+    }
+}
+
 /// Resizes a block to at least `size` bytes, which is not 0, and keeps its contents. Null, and nothing changed, when
 /// the system has no memory. As `free` for pointers that are not those of blocks.
 ///
@@ -353,14 +411,16 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
     if size > isize::MAX as usize {
         return ptr::null_mut();
     }
+    if let Some(old) = own_size(block) {
+        return match stays(old, size) {
+            true => block,
+            // SAFETY: passed on from the caller.
+            false => unsafe { move_to_new(block, old, size) },
+        };
+    }
     let old = match find(block as usize) {
-        Ok(Place::Pool(pool, _)) => {
-            let old = pool.block_size();
-            if size <= old && !is_worth_moving(old, size) {
-                return block;
-            }
-            old
-        }
+        Ok(Place::Pool(pool, _)) if stays(pool.block_size(), size) => return block,
+        Ok(Place::Pool(pool, _)) => pool.block_size(),
         Ok(Place::Run(run)) => {
             if size > MAX_POOLED && size <= MAX_RUN && large::resize(run, size) {
                 return block;
@@ -385,14 +445,25 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
         }
         Err(fault) => fault::end(call, block, fault),
     };
+    // SAFETY: passed on from the caller.
+    unsafe { move_to_new(block, old, size) }
+}
+
+/// The part of `resize` that copies: a block of `old` bytes.
+///
+/// # Safety
+/// As `resize`.
+#[inline]
+unsafe fn move_to_new(block: *mut u8, old: usize, size: usize) -> *mut u8 {
     let new = allocate(size);
     if new.is_null() {
         // A smaller block can stay where it is.
         return if size <= old { block } else { new };
     }
-    // SAFETY: both blocks are at least this long, and a new block overlaps no other. The old one is given up here.
+    // SAFETY: both blocks are at least this long, rounded up as all sizes of blocks are, and a new block overlaps no other. The old
+    // one is given up here.
     unsafe {
-        new.copy_from_nonoverlapping(block, old.min(size));
+        copy_block(block, new, old.min(size));
         free::<{ Call::Realloc as u8 }>(block);
     }
     new

@@ -100,16 +100,25 @@ fn calloc_beyond_bins(size: usize) -> *mut c_void {
 /// as pymalloc_free(). Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void {
-    if ptr.is_null() {
+    alloc::resize_or(ptr.cast(), size, |block, size| {
+        // SAFETY: passed on from the caller.
+        unsafe { realloc_elsewhere(block, size) }
+    })
+}
+
+/// What the fast path of `pymalloc_realloc` does not serve.
+#[inline(never)]
+unsafe fn realloc_elsewhere(block: *mut u8, size: usize) -> *mut c_void {
+    if block.is_null() {
         return pymalloc_malloc(size);
     }
     if size == 0 {
         // SAFETY: passed on from the caller.
-        unsafe { alloc::free::<{ Call::Realloc as u8 }>(ptr.cast()) };
+        unsafe { alloc::free::<{ Call::Realloc as u8 }>(block) };
         return ptr::null_mut();
     }
     // SAFETY: passed on from the caller.
-    checked(unsafe { alloc::resize(ptr.cast(), size, Call::Realloc) })
+    checked(unsafe { alloc::resize(block, size, Call::Realloc) })
 }
 
 /// As reallocarray(3): pymalloc_realloc() to `count` times `size` bytes; an overflow of the product fails with ENOMEM.

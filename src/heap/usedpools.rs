@@ -143,6 +143,16 @@ impl Heap {
         }
     }
 
+    /// Bytes of the blocks of a bin of this heap.
+    #[inline(always)]
+    pub fn block_size_of(&self, bin: &Bin) -> usize {
+        let distance = ptr::from_ref(bin) as usize - ptr::from_ref(&self.bins) as usize;
+        let class = distance / size_of::<Bin>();
+        debug_assert!(class < CLASSES);
+        // SAFETY: one of the heap's bins, of which there is one for each class.
+        unsafe { TABLE.get_unchecked(class) }.block_size as usize
+    }
+
     /// The pool of the block for which `bin_of` gave a place.
     #[inline(always)]
     pub fn pool_at(&self, place: MapPlace) -> &Pool {
