@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Code and constants in one segment, as linkers did before 2018: 10 of the 60 microseconds that the library adds to the start of a process.
-/// For LLVM's linker, which is Rust's own on x86-64, and GNU's since 2.43.
-const ONE_SEGMENT: &str = "-Wl,--no-rosegment";
+/// The first that the linker understands: LLVM's, which is Rust's own on x86-64, and GNU's since 2.43; GNU's before.
+const ONE_SEGMENT: [&str; 2] = ["-Wl,--no-rosegment", "-Wl,-z,noseparate-code"];
 
+/// What the linker is asked about.
 const EMPTY_LIBRARY: &str =
     "#![no_std]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
 
@@ -30,13 +31,14 @@ fn main() {
         "-Wl,-z,now",
         // The compiler's start files hold what C++ constructors and unloading need, of which there is none here, and touch two pages more.
         "-nostartfiles",
-        // The same as `ONE_SEGMENT`, for older linkers of GNU's.
-        "-Wl,-z,noseparate-code",
+        // They also define this, of which the C library's `pthread_atfork` passes on the address: any in the library will do, which is
+        // never unloaded.
+        "-Wl,--defsym=__dso_handle=pymalloc_malloc",
     ] {
         println!("cargo:rustc-link-arg={argument}");
     }
-    if linker_accepts(ONE_SEGMENT) {
-        println!("cargo:rustc-link-arg={ONE_SEGMENT}");
+    if let Some(argument) = ONE_SEGMENT.into_iter().find(|one| linker_accepts(one)) {
+        println!("cargo:rustc-link-arg={argument}");
     }
 }
 

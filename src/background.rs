@@ -117,15 +117,12 @@ pub fn start_if_set() {
     }
     if needed {
         start();
-        os::handle_forks(None, None, Some(start_in_child));
+        // SAFETY: the handler is a function of this library.
+        unsafe { libc::pthread_atfork(None, None, Some(start)) };
     }
 }
 
-unsafe extern "C" fn start_in_child() {
-    start();
-}
-
-fn start() {
+extern "C" fn start() {
     // Relaxed: as in `ask`. Read here, so that no signal from now on is missed.
     let asked = ASKED.load(Ordering::Relaxed) as usize as *mut c_void;
     // SAFETY: plain C structures that the calls fill; the thread needs nothing of this frame.

@@ -3,7 +3,7 @@
 //! Every wrapper leaves `errno` as it found it: only the exported functions may set it, and only
 //! when they fail. No wrapper allocates.
 
-use core::ffi::{CStr, c_int, c_long, c_void};
+use core::ffi::{CStr, c_int, c_long};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -46,26 +46,6 @@ pub fn round_to_pages(size: usize) -> Option<usize> {
 pub fn is_privileged() -> bool {
     // SAFETY: as above.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-unsafe extern "C" {
-    fn __register_atfork(
-        before: Option<unsafe extern "C" fn()>,
-        in_parent: Option<unsafe extern "C" fn()>,
-        in_child: Option<unsafe extern "C" fn()>,
-        library: *const c_void,
-    ) -> c_int;
-}
-
-/// Has handlers called around every `fork`, for ever. What glibc's `pthread_atfork` calls, which would register them until the library
-/// is unloaded and for that needs the compiler's start files; this library is never unloaded, and has none.
-pub fn handle_forks(
-    before: Option<unsafe extern "C" fn()>,
-    in_parent: Option<unsafe extern "C" fn()>,
-    in_child: Option<unsafe extern "C" fn()>,
-) {
-    // SAFETY: functions of this library, which stays mapped.
-    unsafe { __register_atfork(before, in_parent, in_child, ptr::null()) };
 }
 
 fn errno_location() -> *mut i32 {

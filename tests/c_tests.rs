@@ -351,6 +351,18 @@ mod ends {
     }
 
     #[test]
+    fn a_plugin_with_the_static_library_unloaded() {
+        let plugin = output_directory().join("plugin.so");
+        let mut command = compiler("late_free_library.c");
+        // Its calls are to the library in it, not to that of the program.
+        command.args(["-shared", "-fPIC", "-Wl,-Bsymbolic"]);
+        command.arg(static_library());
+        must_compile(command, &plugin);
+        let path = plugin.to_str().expect("the path is UTF-8");
+        expect_success("unloaded_plugin.c", Way::Alone, &[path], 60);
+    }
+
+    #[test]
     fn the_library_itself_opened_when_no_key_is_left() {
         let path = library().to_str().expect("the path is UTF-8");
         expect_success("no_keys.c", Way::Alone, &[path], 60);

@@ -11,7 +11,6 @@
 mod slot;
 
 use crate::heap::{Heap, roster};
-use crate::os;
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -158,11 +157,14 @@ pub fn handle_forks() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     // Relaxed: only the first call goes on, whichever it is.
     if !REGISTERED.swap(true, Ordering::Relaxed) {
-        os::handle_forks(
-            Some(before_fork),
-            Some(after_in_parent),
-            Some(after_in_child),
-        );
+        // SAFETY: the handlers stay as long as the object that they are in, from which the C library knows when to forget them.
+        unsafe {
+            libc::pthread_atfork(
+                Some(before_fork),
+                Some(after_in_parent),
+                Some(after_in_child),
+            );
+        }
     }
 }
 
