@@ -574,7 +574,11 @@ impl Thread {
     }
 
     fn abandon(&self) {
-        self.is_owner();
+        self.gives_up();
+        if self.pool().is_nearly_full() && self.pool().try_become_full() {
+            return self.note("left as full");
+        }
+        self.becomes_owner();
         self.pool().become_abandoned();
         while self.pool().in_use() > 0 {
             self.world.abandoned.add(self.pool());
@@ -663,7 +667,8 @@ impl Thread {
             // An empty one must not be left to wait for a heap in need.
             State::Abandoned => assert!(owner == NOBODY && !places.is_empty()),
             State::Full => {
-                assert_eq!((owner, places.len()), (NOBODY, BLOCKS));
+                // One of four counts as nearly.
+                assert!(owner == NOBODY && places.len() + 1 >= BLOCKS);
                 assert!(pool.remote.try_claim());
             }
             State::Used => {
@@ -849,6 +854,7 @@ fn loom_full_pool_is_looked_at_while_two_free_into_it() {
         "given up",
         "full again",
         "left",
+        "left as full",
         "adopted",
     ];
     check(2, &expected, |owner| {
@@ -916,6 +922,7 @@ fn loom_pool_is_abandoned_while_one_frees_and_one_adopts() {
         "posted to a busy owner",
         "claimed",
         "left",
+        "left as full",
         "adopted",
     ];
     check(3, &expected, |owner| {

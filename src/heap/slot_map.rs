@@ -149,17 +149,6 @@ impl SlotMap {
         }
     }
 
-    /// The pool of the heap, of so many slots, in which `address` lies, if the map shows it. Under the heap's lock.
-    #[inline]
-    pub fn pool_around(&self, address: usize, slots: usize) -> Option<&Pool> {
-        let entry = self.entry(address);
-        let start = entry.start();
-        // Relaxed: the lock is held.
-        let shown = entry.limit.load(Ordering::Relaxed) != 0
-            && address.wrapping_sub(start) < slots * SLOT_SIZE;
-        shown.then(|| entry.pool())
-    }
-
     /// Notes that more blocks of a pool are cut, `before` until now. A void entry stays void. Only for the heap's thread, under the heap's lock.
     #[inline(never)]
     pub fn extend(&self, pool: &Pool, before: u32) {

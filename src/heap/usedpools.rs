@@ -242,7 +242,7 @@ impl Heap {
         returned
     }
 
-    /// Leaves every pool: empty ones go to their arenas, full ones to nobody, the others to `ABANDONED`. Only for the
+    /// Leaves every pool: empty ones go to their arenas, full and nearly full ones to nobody, the others to `ABANDONED`. Only for the
     /// heap's thread as it ends, or with `recount` for a heap whose thread does not exist.
     pub(super) fn leave_all(&self, recount: bool) {
         let mut lists = self.lists.lock();
@@ -255,11 +255,9 @@ impl Heap {
                 pool.collect_into_local();
                 if pool.in_use() == 0 {
                     lists.give_back_empty(&self.map, pool);
-                } else if pool.is_exhausted() {
-                    lists.try_leave_full(self, pool);
                 } else {
                     lists.take_out(self, pool);
-                    if pool.noted() > 0 && slack::is_half_used() {
+                    if pool.noted() > 0 && !pool.is_nearly_full() && slack::is_half_used() {
                         // Nobody else would before a block of it is freed. Others do not wait for that.
                         drop(lists);
                         pool.purge_free_pages();
@@ -360,17 +358,18 @@ impl Lists {
     /// Gives the blocks of a bin back to their pools, but for those of pools that the heap does not own: they wait in `foreign`.
     #[inline(never)]
     fn empty_bin(&mut self, heap: &Heap, class: usize) {
-        let slots = TABLE[class].slots as usize;
+        let slots = TABLE[class].slots;
         let mut blocks = heap.bins[class].take_all();
         // SAFETY: blocks that were in the bin.
         while let Some(block) = unsafe { blocks.as_ref() } {
             blocks = block.next();
             let address = ptr::from_ref(block) as usize;
-            let pool = heap
-                .map
-                .pool_around(address, slots)
-                .or_else(|| pool_around(address).filter(|pool| pool.is_owned_by(heap.as_owner())));
-            let Some(pool) = pool else {
+            let pool = match slots {
+                // SAFETY: the header of a used slot, where the pool begins that the block is in use to.
+                1 => Some(unsafe { Pool::at(arena::header_of(address)) }),
+                _ => pool_around(address),
+            };
+            let Some(pool) = pool.filter(|pool| pool.is_owned_by(heap.as_owner())) else {
                 block.link(self.foreign);
                 self.foreign = block;
                 continue;
@@ -710,8 +709,11 @@ fn release_vacant(pool: &Pool) {
     unsafe { arena::release(ptr::from_ref(pool).cast(), pool.slots()) };
 }
 
-/// Leaves a used pool that is on no list, not empty, and the caller's, to whoever needs it.
+/// Leaves a used pool that is on no list, not empty, and the caller's, to whoever needs it, or if little of it is free, to whoever frees into it.
 fn abandon(pool: &Pool) {
+    if pool.is_nearly_full() && pool.try_become_full() {
+        return;
+    }
     pool.become_abandoned();
     while pool.in_use() > 0 {
         ABANDONED.add(pool);

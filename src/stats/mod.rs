@@ -60,8 +60,9 @@ impl Blocks {
         let (cut, hidden) = (pool.cut_blocks(), pool.hidden_blocks());
         let listed = cut.saturating_sub(hidden);
         let in_use = match pool.state() {
-            State::Used | State::Abandoned => pool.in_use().saturating_sub(pool.remote.count()),
-            State::Full => cut,
+            State::Used | State::Abandoned | State::Full => {
+                pool.in_use().saturating_sub(pool.remote.count())
+            }
             State::Vacant => 0,
         }
         .min(listed);
