@@ -76,6 +76,8 @@ struct Arena {
     starts: AtomicU64,
     /// Slots whose pages may hold old data, free or taken: all others read as zeroes.
     dirty: Cell<u64>,
+    /// Free slots of which every page was written since it was mapped or last purged, as far as those told who released them.
+    written: Cell<u64>,
     by_count: Links,
     by_run: Links,
 }
@@ -356,6 +358,8 @@ pub struct Taken {
     pub start: *mut u8,
     /// Whether every byte is known to be zero.
     pub zeroed: bool,
+    /// Whether every page is known to have been written, so that it is resident.
+    pub written: bool,
 }
 
 impl Arenas {
@@ -381,6 +385,7 @@ impl Arenas {
         self.uncount(arena);
         // Relaxed: see `Arena::free`.
         arena.free.store(free, Ordering::Relaxed);
+        arena.written.set(arena.written.get() & free);
         self.count(arena);
         self.enter_usable(arena);
         // Relaxed: an account.
@@ -479,6 +484,7 @@ impl Arenas {
             dirty &= !mask;
         }
         arena.dirty.set(arena.dirty.get() & !purged);
+        arena.written.set(arena.written.get() & !purged);
         let slots = purged.count_ones() as usize;
         self.dirty_slots -= slots;
         self.counts.purged += slots;
@@ -570,6 +576,7 @@ impl Arenas {
         if !purged {
             arena.dirty.set(FREE_WHEN_EMPTY);
         }
+        arena.written.set(0);
         // Relaxed: see `Arena::free`.
         arena.free.store(FREE_WHEN_EMPTY, Ordering::Relaxed);
         self.count(arena);
@@ -584,7 +591,7 @@ impl Arenas {
     fn mind_learned(&mut self) {
         if self.learned.kept() > 0 {
             let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
-            if self.learned.observe(unused, learn::now()) {
+            if self.learned.observe_in_turn(unused, learn::now) {
                 // Relaxed: the lock is held.
                 FORGOT.store(true, Ordering::Relaxed);
             }
@@ -628,6 +635,7 @@ impl Arenas {
         let mask = slots_mask(first, count);
         let clean = (mask & !arena.dirty.get()).count_ones() as usize;
         self.learned.ask(clean << SLOT_SHIFT, learn::now);
+        let written = arena.written.get() & mask == mask;
         self.change_free(arena, arena.free() & !mask);
         self.mind_learned();
         let header = (arena.base() + (first << HEADER_SHIFT)) as *mut u8;
@@ -640,16 +648,20 @@ impl Arenas {
             header,
             start: (arena.base() + (first << SLOT_SHIFT)) as *mut u8,
             zeroed: arena.dirty.get() & mask == 0,
+            written,
         })
     }
 
-    fn release(&mut self, arena: &Arena, first: usize, count: usize) {
+    fn release(&mut self, arena: &Arena, first: usize, count: usize, written: bool) {
         let mask = slots_mask(first, count);
         debug_assert!(arena.free() & mask == 0, "slots are released once");
         // Relaxed: see `Arena::starts`.
         let starts = arena.starts.load(Ordering::Relaxed);
         arena.starts.store(starts & !mask, Ordering::Relaxed);
         self.change_free(arena, arena.free() | mask);
+        if written {
+            arena.written.set(arena.written.get() | mask);
+        }
         if arena.is_empty() && self.empty > self.empty_allowed() {
             self.unmap_arena(arena);
         }
@@ -710,16 +722,16 @@ pub fn slot_start(header: *const u8) -> usize {
     base as usize + (slot << SLOT_SHIFT)
 }
 
-/// Gives the run of `count` slots that starts at `header` back to its arena.
+/// Gives the run of `count` slots that starts at `header` back to its arena. `written` tells that every page of it was written.
 ///
 /// # Safety
 /// The run must have been taken whole and be in nobody's use.
 #[cfg(not(loom))]
-pub unsafe fn release(header: *const u8, count: usize) {
+pub unsafe fn release(header: *const u8, count: usize, written: bool) {
     let (arena, first) = slot_of_header(header);
     let mut arenas = ARENAS.lock();
     // SAFETY: an arena with an allocated run is mapped.
-    arenas.release(unsafe { &*arena }, first, count);
+    arenas.release(unsafe { &*arena }, first, count, written);
 }
 
 /// Resizes the run of `count` slots at `header` to `wanted` slots without moving it. False, and nothing

@@ -44,7 +44,8 @@ pub fn size_of(run: &Pool) -> usize {
 pub fn free(run: &Pool) {
     arena::subtract_large(run.slots());
     // SAFETY: a large run is never owned, and the caller gives it up.
-    unsafe { arena::release(ptr::from_ref(run).cast(), run.slots()) };
+    // Which of its pages the program has written nobody knows.
+    unsafe { arena::release(ptr::from_ref(run).cast(), run.slots(), false) };
 }
 
 /// Resizes the block whose header `run` is to at least `size` bytes, at most `MAX_RUN`, where it is.

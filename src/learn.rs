@@ -22,6 +22,9 @@ const PATIENCE: u64 = 4;
 /// Whatever the amount, this long ago is still soon: a few ticks of the coarse clock.
 const SOON_NANOSECONDS: u64 = 10_000_000;
 
+/// See `Learned::observe_in_turn`. The clock takes as long as a tenth of what an arena does to take or release a pool.
+const TURNS: u8 = 8;
+
 /// A moment, in nanoseconds since some start.
 pub type Moment = u64;
 
@@ -58,6 +61,8 @@ pub struct Learned {
     /// What was unused when that was last told, and when: nothing happened since.
     latest_unused: usize,
     latest: Moment,
+    /// Calls of `observe_in_turn`.
+    turns: u8,
 }
 
 impl Learned {
@@ -70,6 +75,7 @@ impl Learned {
             since: 0,
             latest_unused: 0,
             latest: 0,
+            turns: 0,
         }
     }
 
@@ -155,6 +161,14 @@ impl Learned {
         self.kept < before
     }
 
+    /// As `observe`, for who comes by often: all of it counts, but the clock is asked one time in `TURNS`.
+    #[inline]
+    pub fn observe_in_turn(&mut self, unused: usize, now: impl FnOnce() -> Moment) -> bool {
+        self.least_unused = self.least_unused.min(unused);
+        self.turns = self.turns.wrapping_add(1);
+        self.turns.is_multiple_of(TURNS) && self.observe(unused, now())
+    }
+
     /// Forgets everything.
     pub fn forget(&mut self) {
         self.change_kept(0);
@@ -217,5 +231,29 @@ mod tests {
         // Nothing happens for a while.
         assert!(learned.observe(0, time + 2 * SECOND));
         assert_eq!(learned.kept(), 0);
+    }
+
+    #[test]
+    fn what_was_used_between_two_looks_at_the_clock_counts() {
+        let mut learned = Learned::nothing();
+        learned.give_back(100 * MEGABYTE, SECOND);
+        learned.ask(100 * MEGABYTE, || SECOND);
+        for step in 1..=3 {
+            learned.observe(100 * MEGABYTE, SECOND + step * SECOND / 10);
+        }
+        for unused in [100, 40, 100] {
+            learned.observe_in_turn(unused * MEGABYTE, || unreachable!());
+        }
+        for step in 4..=6 {
+            let mut looks = 0;
+            for _ in 0..TURNS {
+                learned.observe_in_turn(100 * MEGABYTE, || {
+                    looks += 1;
+                    SECOND + step * SECOND / 10
+                });
+            }
+            assert_eq!(looks, 1);
+        }
+        assert_eq!(learned.kept(), 60 * MEGABYTE);
     }
 }

@@ -10,7 +10,7 @@ use crate::arena;
 use crate::learn::{self, Moment};
 use crate::mapping;
 use crate::pool::pages;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// This part (1/4) of `conf::SLACK` may be loose, as much as the arenas may keep...
 const LOOSE_SHARE: (usize, usize) = (1, 4);
@@ -21,6 +21,26 @@ const LOOSE_PART: usize = 4;
 
 /// What was learned is minded no more often than this.
 const PAUSE: Moment = 50_000_000;
+
+/// Slow paths of a thread from one look at the clock to the next: it would take a tenth of each. Measure `mstress` of `make bench`.
+const TURNS: u32 = 8;
+
+/// A count of slow paths of one thread, which alone changes it.
+pub struct Turns(AtomicU32);
+
+impl Turns {
+    pub const fn none() -> Self {
+        Turns(AtomicU32::new(0))
+    }
+
+    /// Counts one more. True for one in `TURNS`.
+    fn take(&self) -> bool {
+        // Relaxed, and no read-modify-write: nobody else changes it.
+        let turn = self.0.load(Ordering::Relaxed).wrapping_add(1);
+        self.0.store(turn, Ordering::Relaxed);
+        turn.is_multiple_of(TURNS)
+    }
+}
 
 /// How much may be loose, what was learned aside.
 fn allowance() -> usize {
@@ -50,8 +70,16 @@ pub fn is_half_used() -> bool {
     pages::loose_bytes() > allowed() / 2
 }
 
-/// Gives back what was learned and has not been used for long. For the slow paths, so that it happens in a process that
+/// Gives back what was learned and has not been used for long, now and then. For the slow paths, so that it happens in a process that
 /// works at all.
+#[inline]
+pub fn mind_learned_in_turn(turns: &Turns) {
+    if learn::kept_bytes() > 0 && turns.take() || arena::is_giving_back() {
+        mind_learned_now();
+    }
+}
+
+/// The same at once.
 #[inline]
 pub fn mind_learned() {
     if learn::kept_bytes() > 0 || arena::is_giving_back() {

@@ -16,7 +16,7 @@
 use super::abandoned::AbandonedPools;
 use super::bin::Bin;
 use super::roster;
-use super::slack;
+use super::slack::{self, Turns};
 use super::slot_map::{MapPlace, SlotMap};
 use crate::arena::{self, Slot};
 use crate::layout::layout;
@@ -49,6 +49,8 @@ pub struct Heap {
     pub(super) orphaned: AtomicBool,
     /// Blocks that this thread freed into pools of others.
     remote_frees: AtomicUsize,
+    /// The thread's slow paths, for `slack`.
+    turns: Turns,
     /// The slots of the pools that the heap owns.
     map: SlotMap,
 }
@@ -114,6 +116,7 @@ impl Heap {
             taken: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
             remote_frees: AtomicUsize::new(0),
+            turns: Turns::none(),
             map: SlotMap::empty(),
         }
     }
@@ -166,7 +169,7 @@ impl Heap {
             // The C library allocated while this thread's heap was made.
             return bin.pop();
         }
-        slack::mind_learned();
+        slack::mind_learned_in_turn(&self.turns);
         let mut lists = self.lists.lock();
         if !lists.fill(self, class) {
             drop(lists);
@@ -176,6 +179,8 @@ impl Heap {
             lists = self.lists.lock();
             if pool.state() == State::Abandoned {
                 pool.become_used_by(self.as_owner());
+            }
+            if pool.cut_blocks() > 0 {
                 enter_used(self, pool);
             }
             lists.used[class].push_front(pool);
@@ -212,7 +217,11 @@ impl Heap {
             unsafe { Pool::at(header) }.become_used_first(class, self.as_owner());
         })?;
         // SAFETY: `take` gave the header of a run, which stays mapped while it is taken.
-        Some(unsafe { Pool::at(taken.header) })
+        let pool = unsafe { Pool::at(taken.header) };
+        if taken.written {
+            pool.cut_all();
+        }
+        Some(pool)
     }
 
     /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, what is in its bins as well, and the free pages
@@ -612,7 +621,7 @@ fn pool_around(address: usize) -> Option<&'static Pool> {
 /// After the countdown of a pool of the heap has reached zero. Only for the heap's thread.
 pub fn after_event(heap: &Heap, pool: &Pool) {
     heap.bins[pool.class()].recount_if_due();
-    slack::mind_learned();
+    slack::mind_learned_in_turn(&heap.turns);
     let mut lists = heap.lists.lock();
     lists.handle_event(heap, pool);
     look_if_due(heap, lists);
@@ -706,7 +715,7 @@ fn free_foreign_of(heap: Option<&Heap>, mut lists: Guard<'_, Lists>) {
 /// Gives the slots of a vacant pool back to their arena.
 fn release_vacant(pool: &Pool) {
     // SAFETY: a vacant pool has no live block and no owner, and is on no list.
-    unsafe { arena::release(ptr::from_ref(pool).cast(), pool.slots()) };
+    unsafe { arena::release(ptr::from_ref(pool).cast(), pool.slots(), pool.is_written()) };
 }
 
 /// Leaves a used pool that is on no list, not empty, and the caller's, to whoever needs it, or if little of it is free, to whoever frees into it.

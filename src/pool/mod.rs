@@ -601,6 +601,12 @@ impl Pool {
         free <= self.cut_blocks() / NEARLY_FULL_PART && !may_free_a_page
     }
 
+    /// Whether every page of a pool that has just become vacant was written since it was taken, or before.
+    pub fn is_written(&self) -> bool {
+        debug_assert!(self.state() == State::Vacant);
+        !self.has_untouched()
+    }
+
     /// Whether blocks are left that were never cut.
     pub fn has_untouched(&self) -> bool {
         self.cut_blocks() < self.size_class().blocks
@@ -647,6 +653,21 @@ impl Pool {
         // As many as end within the page in which the next block ends; the last page of a pool may be cut short.
         let fitting = (((cut + 1) * size).next_multiple_of(page) - cut * size) / size;
         let end = (cut + fitting).min(self.size_class().blocks as usize);
+        let first = self.cut_to(end);
+        self.start_anew();
+        (first, (end - cut) as u32)
+    }
+
+    /// Cuts all blocks of a pool that was just taken and is resident, so that nothing is gained by waiting.
+    pub fn cut_all(&self) {
+        debug_assert!(self.state() == State::Used && self.cut_blocks() == 0);
+        let first = self.cut_to(self.size_class().blocks as usize);
+        self.local.set_head(first);
+    }
+
+    /// Cuts the untouched blocks before block `end`, of which there are some, and links them. Returns the first.
+    fn cut_to(&self, end: usize) -> *const Block {
+        let (size, cut) = (self.block_size(), self.cut_blocks() as usize);
         // SAFETY: untouched blocks inside the pool, which nobody else can have.
         let block = |index: usize| unsafe { &*((self.start() + index * size) as *const Block) };
         for index in cut..end - 1 {
@@ -654,8 +675,7 @@ impl Pool {
         }
         block(end - 1).become_free(ptr::null());
         self.set_cut_blocks(end as u32);
-        self.start_anew();
-        (block(cut), (end - cut) as u32)
+        block(cut)
     }
 
     /// A block by its number, which the caller may write as a free one.

@@ -406,7 +406,10 @@ impl Pool {
     /// The pool's slots go back whole.
     pub(super) fn forget_pages(&self) {
         self.forget_notes();
-        self.purged.take();
+        if self.purged.take() != 0 {
+            // For `is_written`.
+            self.set_cut_blocks(0);
+        }
     }
 }
 
