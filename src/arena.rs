@@ -589,16 +589,29 @@ impl Arenas {
 
     /// Tells what of the learned part is unused, and gives back what was forgotten, though not too much in one go.
     fn mind_learned(&mut self) {
+        self.observe(|learned, unused| learned.observe(unused, learn::now()));
+    }
+
+    /// The same for changes of free slots, which are many.
+    fn mind_learned_in_turn(&mut self) {
+        self.observe(|learned, unused| learned.observe_in_turn(unused, learn::now));
+    }
+
+    fn observe(&mut self, tell: impl FnOnce(&mut Learned, usize) -> bool) {
         if self.learned.kept() > 0 {
             let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
-            if self.learned.observe_in_turn(unused, learn::now) {
+            if tell(&mut self.learned, unused) {
                 // Relaxed: the lock is held.
                 FORGOT.store(true, Ordering::Relaxed);
             }
         }
-        if !is_giving_back() {
-            return;
+        if is_giving_back() {
+            self.give_forgotten_back();
         }
+    }
+
+    #[inline(never)]
+    fn give_forgotten_back(&mut self) {
         let mut left = AT_ONCE / ARENA_SIZE;
         while left > 0 && self.empty > self.empty_allowed() && self.unmap_empty_arena() {
             left -= 1;
@@ -637,7 +650,7 @@ impl Arenas {
         self.learned.ask(clean << SLOT_SHIFT, learn::now);
         let written = arena.written.get() & mask == mask;
         self.change_free(arena, arena.free() & !mask);
-        self.mind_learned();
+        self.mind_learned_in_turn();
         let header = (arena.base() + (first << HEADER_SHIFT)) as *mut u8;
         prepare(header);
         // Relaxed: see `Arena::starts`.
@@ -666,7 +679,7 @@ impl Arenas {
             self.unmap_arena(arena);
         }
         self.mind_surplus();
-        self.mind_learned();
+        self.mind_learned_in_turn();
     }
 
     /// Finds a live arena by its first byte.
