@@ -195,6 +195,26 @@ static void *freed_of_ended_thread(size_t size)
     return block;
 }
 
+static void *make_freed_in_a_full_pool(void *size)
+{
+    static void *blocks[5000];
+    for (size_t at = 0; at < COUNT_OF(blocks); at++)
+        blocks[at] = hide(malloc((size_t)(uintptr_t)size));
+    void *freed = blocks[COUNT_OF(blocks) / 2];
+    free(freed);
+    return freed;
+}
+
+/* The same; but for this block its pool is full as the owner ends. */
+static void *freed_in_full_pool(size_t size)
+{
+    pthread_t thread;
+    void *block;
+    CHECK(pthread_create(&thread, NULL, make_freed_in_a_full_pool, (void *)size) == 0, "pthread_create fails");
+    pthread_join(thread, &block);
+    return block;
+}
+
 static const struct kind {
     const char *name;
     void *(*make)(size_t size);
@@ -219,6 +239,7 @@ static const struct kind {
     {"freed-then-others", freed_then_others},
     {"freed-by-another-thread", freed_by_another},
     {"freed-of-ended-thread", freed_of_ended_thread},
+    {"freed-in-full-pool", freed_in_full_pool},
 };
 
 int main(int count, char **arguments)

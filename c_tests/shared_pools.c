@@ -1,8 +1,9 @@
 /*
- * Pools that several threads free into: shared_pools adopted | claimed | mixed | idle.
+ * Pools that several threads free into: shared_pools adopted | claimed | mixed | nearly | idle.
  *
  * What must hold: a pool that two threads want at once, one to free a block of it, one to allocate from it, becomes that of
- * one of them and loses nothing; and whoever frees the last block of a pool, its memory goes back.
+ * one of them and loses nothing; whoever frees the last block of a pool, its memory goes back; and what is free in a pool that its
+ * thread left nearly full is counted as free, and serves whoever frees into that pool.
  */
 #include "check.h"
 
@@ -162,6 +163,66 @@ static void mixed_frees_leave_nothing(void)
     pthread_join(other, NULL);
 }
 
+/* A thread leaves pools of which one block in sixteen is free. */
+enum { LEFT = 40000, LEFT_SIZE = 64, HOLE = 16 };
+static char *nearly[LEFT];
+
+static void *leave_nearly_full(void *unused)
+{
+    for (int at = 0; at < LEFT; at++)
+        memset(nearly[at] = malloc(LEFT_SIZE), 1, LEFT_SIZE);
+    for (int at = 0; at < LEFT; at += HOLE)
+        free(nearly[at]);
+    return unused;
+}
+
+static size_t bytes_in_use(void)
+{
+    pymalloc_stats stats;
+    CHECK(((int (*)(pymalloc_stats *, size_t))find("pymalloc_stats_get"))(&stats, sizeof stats) == 0, "pymalloc_stats_get fails");
+    return stats.bytes_in_use;
+}
+
+static void nearly_full_pools_serve_again(void)
+{
+    pthread_t leaver;
+    size_t before = bytes_in_use(), live = LEFT - LEFT / HOLE;
+    CHECK(pthread_create(&leaver, NULL, leave_nearly_full, NULL) == 0, "pthread_create fails");
+    pthread_join(leaver, NULL);
+    /* The thread's stack and what the C library keeps of it take less than the holes. */
+    size_t in_use = bytes_in_use() - before;
+    CHECK(in_use < live * LEFT_SIZE + LEFT / HOLE * LEFT_SIZE / 2, "%zu bytes in use, %zu live", in_use, live * LEFT_SIZE);
+    /* One more of each pool. */
+    const void *pool = NULL;
+    int pools = 0;
+    for (int at = 1; at < LEFT; at += at % HOLE == HOLE - 1 ? 2 : 1)
+        if (inspect(nearly[at]).pool != pool) {
+            pool = inspect(nearly[at]).pool;
+            pools++;
+            free(nearly[at]);
+            nearly[at] = NULL;
+        }
+    /* Some come from elsewhere: from the pools that the class has in this thread. */
+    int wanted = LEFT / HOLE + pools, from_holes = 0;
+    char **blocks = malloc(2 * wanted * sizeof *blocks);
+    for (int at = 0; at < 2 * wanted; at++)
+        memset(blocks[at] = malloc(LEFT_SIZE), 2, LEFT_SIZE);
+    for (int at = 0; at < LEFT; at += HOLE) {
+        from_holes += nearly[at][0] == 2;
+        nearly[at] = NULL;
+    }
+    CHECK(from_holes == LEFT / HOLE, "%d of %d free blocks serve again", from_holes, LEFT / HOLE);
+    for (int at = 0; at < LEFT; at++)
+        for (int byte = 0; nearly[at] && byte < LEFT_SIZE; byte++)
+            CHECK(nearly[at][byte] == 1, "live block %d was overwritten", at);
+    for (int at = 0; at < 2 * wanted; at++)
+        free(blocks[at]);
+    for (int at = 0; at < LEFT; at++)
+        free(nearly[at]);
+    free(blocks);
+    CHECK(bytes_in_use() < before + LEFT_SIZE * 1024, "nothing is live, yet %zu bytes are in use", bytes_in_use() - before);
+}
+
 /* Threads that never allocate, but that free for the C library what others left when everything else of them has ended: their
  * stacks are so large that it keeps only a few. */
 static void *do_nothing(void *unused)
@@ -203,9 +264,11 @@ int main(int count, char **arguments)
         claimed_by_two_at_once();
     else if (strcmp(which, "mixed") == 0)
         mixed_frees_leave_nothing();
+    else if (strcmp(which, "nearly") == 0)
+        nearly_full_pools_serve_again();
     else if (strcmp(which, "idle") == 0)
         threads_that_never_allocate_leave_nothing();
     else
-        CHECK(0, "usage: shared_pools adopted | claimed | mixed | idle");
+        CHECK(0, "usage: shared_pools adopted | claimed | mixed | nearly | idle");
     return 0;
 }

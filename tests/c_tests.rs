@@ -208,6 +208,7 @@ programs! {
     pools_adopted_and_freed: "shared_pools.c", ["adopted"], 120, [linked: Linked, preloaded: Preloaded];
     pools_claimed_by_two: "shared_pools.c", ["claimed"], 120, [linked: Linked, preloaded: Preloaded];
     mixed_frees: "shared_pools.c", ["mixed"], 60, [linked: Linked, preloaded: Preloaded];
+    pools_left_nearly_full: "shared_pools.c", ["nearly"], 60, [linked: Linked, preloaded: Preloaded];
     idle_threads: "shared_pools.c", ["idle"], 60, [linked: Linked, preloaded: Preloaded];
     pages_dropped: "pages.c", ["drop"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     pages_and_other_threads: "pages.c", ["others"], 60, [linked: Linked, preloaded: Preloaded];
@@ -554,6 +555,7 @@ mod misuse {
         arena_headers: |way| expect_caught(way, &["arena-header"], &CALLS, IN_ARENAS);
         freed: |way| expect_caught(way, &["freed", "freed-alone", "freed-then-others"], &CALLS, ALL_SIZES);
         freed_on_purged_pages: |way| expect_caught(way, &["purged", "purged-end"], &CALLS, PURGED);
+        freed_in_full_pools: |way| expect_caught(way, &["freed-in-full-pool"], &CALLS, POOLED);
         freed_by_others: |way| expect_caught(way, &["freed-by-another-thread", "freed-of-ended-thread"], &CALLS, ALL_SIZES);
     }
 }
