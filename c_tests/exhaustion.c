@@ -144,6 +144,37 @@ static void a_new_thread_meets_exhaustion(void)
     pthread_barrier_wait(&turn);
 }
 
+/* Fills memory, frees one block in nine, and ends. */
+static void *leave_nearly_full(void *freed)
+{
+    struct link *list = NULL;
+    for (struct link *link; (link = malloc(64)); list = link)
+        link->next = list;
+    struct link **place = &list;
+    for (size_t at = 0; *place; at++) {
+        struct link *link = *place;
+        if (at % 9 == 4) {
+            *place = link->next;
+            free(link);
+            ++*(size_t *)freed;
+        } else {
+            place = &link->next;
+        }
+    }
+    return NULL;
+}
+
+static void what_an_ended_thread_left_serves(void)
+{
+    pthread_t thread;
+    size_t freed = 0, had = 0;
+    CHECK(pthread_create(&thread, NULL, leave_nearly_full, &freed) == 0, "pthread_create fails");
+    pthread_join(thread, NULL);
+    while (hide(malloc(64)))
+        had++;
+    CHECK(freed > 10000 && had >= freed, "%zu blocks were freed, %zu can be had again", freed, had);
+}
+
 static void limit_address_space(void)
 {
     struct rlimit limit;
@@ -181,5 +212,6 @@ int main(void)
     CHECK(!failed, "at %d of %zu sizes too little of the limit can be had", failed, COUNT_OF(ladder));
     a_new_thread_meets_exhaustion();
     pthread_join(thread, NULL);
+    what_an_ended_thread_left_serves();
     return 0;
 }

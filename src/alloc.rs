@@ -12,7 +12,9 @@
 use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
-use crate::heap::{Heap, MapPlace, after_event, free_foreign, free_own, is_free, roster};
+use crate::heap::{
+    Heap, MapPlace, after_event, free_foreign, free_own, is_free, open_full_pools, roster,
+};
 use crate::large;
 use crate::mapping;
 use crate::pool::{Block, NotAllocated, Pool};
@@ -105,10 +107,13 @@ fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
         .unwrap_or(ptr::null_mut())
 }
 
-/// Gives everything back that is kept for later, since the system has no more. True if there was anything.
+/// Gives everything back that is kept for later, and opens what is not worth looking for otherwise, since the system has no more. True if
+/// there was anything.
 #[cold]
 fn relieve() -> bool {
-    trim()
+    let trimmed = trim();
+    // Last: who looks at abandoned pools for free pages closes them again.
+    open_full_pools() || trimmed
 }
 
 /// Returns everything to the system that can be returned now. True if there was anything.

@@ -76,7 +76,7 @@ struct Arena {
     starts: AtomicU64,
     /// Slots whose pages may hold old data, free or taken: all others read as zeroes.
     dirty: Cell<u64>,
-    /// Free slots of which every page was written since it was mapped or last purged, as far as those told who released them.
+    /// Free slots of which every page was written since it was mapped or last purged, as those told who released them.
     written: Cell<u64>,
     by_count: Links,
     by_run: Links,
@@ -722,10 +722,10 @@ fn slot_of_header(header: *const u8) -> (*const Arena, usize) {
     )
 }
 
-/// The header of the slot that starts at an address.
-pub fn header_of(slot_start: usize) -> *const u8 {
-    let slot = (slot_start & ARENA_MASK) >> SLOT_SHIFT;
-    ((slot_start & !ARENA_MASK) + (slot << HEADER_SHIFT)) as *const u8
+/// The header of the slot in which an address lies.
+pub fn header_of(address: usize) -> *const u8 {
+    let slot = (address & ARENA_MASK) >> SLOT_SHIFT;
+    ((address & !ARENA_MASK) + (slot << HEADER_SHIFT)) as *const u8
 }
 
 /// The first byte of the slot that a header belongs to.

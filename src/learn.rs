@@ -165,6 +165,8 @@ impl Learned {
     #[inline]
     pub fn observe_in_turn(&mut self, unused: usize, now: impl FnOnce() -> Moment) -> bool {
         self.least_unused = self.least_unused.min(unused);
+        // Who comes by in between is not idle unless all that time something was unused.
+        self.latest_unused = self.latest_unused.min(unused);
         self.turns = self.turns.wrapping_add(1);
         self.turns.is_multiple_of(TURNS) && self.observe(unused, now())
     }
@@ -253,6 +255,13 @@ mod tests {
                 });
             }
             assert_eq!(looks, 1);
+        }
+        assert_eq!(learned.kept(), 60 * MEGABYTE);
+        // Eight turns may take longer than what counts as idle.
+        for step in 1..100 {
+            learned.observe_in_turn(step % 2 * 60 * MEGABYTE, || {
+                2 * SECOND + step as Moment * SECOND / 20
+            });
         }
         assert_eq!(learned.kept(), 60 * MEGABYTE);
     }

@@ -23,7 +23,7 @@ pub use slack::mind_learned;
 #[cfg(not(loom))]
 pub use slot_map::MapPlace;
 #[cfg(not(loom))]
-pub use usedpools::{Heap, after_event, free_foreign, free_own, is_free};
+pub use usedpools::{Heap, after_event, free_foreign, free_own, is_free, open_full_pools};
 
 #[cfg(all(test, loom))]
 mod model;

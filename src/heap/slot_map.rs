@@ -64,8 +64,7 @@ pub struct SlotMap {
     entries: [Entry; PLACES],
 }
 
-// SAFETY: `start` and `limit` are atomic. The rest is written by the heap's thread alone, under the heap's lock, and read by it and by who holds that lock; who
-// has the heap changes by the roster's lock.
+// SAFETY: `start` and `limit` are atomic. The rest is written and read by the heap's thread alone; who has the heap changes by the roster's lock.
 unsafe impl Sync for SlotMap {}
 
 impl SlotMap {

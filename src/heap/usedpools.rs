@@ -218,7 +218,8 @@ impl Heap {
         })?;
         // SAFETY: `take` gave the header of a run, which stays mapped while it is taken.
         let pool = unsafe { Pool::at(taken.header) };
-        if taken.written {
+        // Among several threads, this one may sleep for ever from now on: all blocks would be in its bin.
+        if taken.written && roster::sharers() == 1 {
             pool.cut_all();
         }
         Some(pool)
@@ -266,7 +267,7 @@ impl Heap {
                     lists.give_back_empty(&self.map, pool);
                 } else {
                     lists.take_out(self, pool);
-                    if pool.noted() > 0 && !pool.is_nearly_full() && slack::is_half_used() {
+                    if pool.noted() > 0 && slack::is_half_used() {
                         // Nobody else would before a block of it is freed. Others do not wait for that.
                         drop(lists);
                         pool.purge_free_pages();
@@ -720,9 +721,13 @@ fn release_vacant(pool: &Pool) {
 
 /// Leaves a used pool that is on no list, not empty, and the caller's, to whoever needs it, or if little of it is free, to whoever frees into it.
 fn abandon(pool: &Pool) {
-    if pool.is_nearly_full() && pool.try_become_full() {
-        return;
+    if !(pool.is_nearly_full() && pool.try_become_full()) {
+        leave_to_all(pool);
     }
+}
+
+/// As `abandon`, to whoever needs it, however little of it is free.
+fn leave_to_all(pool: &Pool) {
     pool.become_abandoned();
     while pool.in_use() > 0 {
         ABANDONED.add(pool);
@@ -735,6 +740,40 @@ fn abandon(pool: &Pool) {
     }
     pool.become_vacant();
     release_vacant(pool);
+}
+
+/// Leaves full pools that have free blocks all the same to whoever needs these. For when the system has no memory. True when there were any.
+pub fn open_full_pools() -> bool {
+    let found = PoolList::new();
+    // The lock of the abandoned ones comes before that of the arenas, which is held here.
+    let mut abandoned = None;
+    arena::each(&mut |view| {
+        for header in view.runs() {
+            // SAFETY: the header of an allocated run, and the arenas are held still.
+            let pool: &'static Pool = unsafe { Pool::at(header) };
+            if abandoned.is_some() || !pool.is_full_but_for_some() || !pool.remote.try_claim() {
+                continue;
+            }
+            if pool.state() == State::Abandoned {
+                // It changed hands this very moment.
+                abandoned = Some(pool);
+                continue;
+            }
+            pool.become_used_by(ptr::null());
+            found.push_back(pool);
+        }
+    });
+    let any = found.first().is_some();
+    while let Some(pool) = found.first() {
+        found.remove(pool);
+        leave_to_all(pool);
+    }
+    if let Some(pool) = abandoned {
+        ABANDONED.remove(pool);
+        pool.become_used_by(ptr::null());
+        abandon(pool);
+    }
+    any
 }
 
 /// Purges the free pages of at most so many abandoned pools of a class. True when there were any.

@@ -279,7 +279,7 @@ pub struct Pool {
     state: AtomicU8,
     /// Slots of the run.
     slots: AtomicU8,
-    /// Whether it was looked at for free pages since it was last full.
+    /// Whether it was looked at for free pages since all its blocks were last handed out.
     looked_at: AtomicBool,
 }
 
@@ -402,7 +402,7 @@ impl Pool {
         self.cut.load(Ordering::Relaxed) as u32
     }
 
-    /// Whether it was looked at for free pages since it was last full: many of its blocks are free.
+    /// Whether it was looked at for free pages since all its blocks were last handed out: many were free then.
     pub fn was_looked_at(&self) -> bool {
         // Relaxed: only the owner asks and writes.
         self.looked_at.load(Ordering::Relaxed)
@@ -517,10 +517,9 @@ impl Pool {
     /// is free in it waits for whoever claims it.
     pub fn try_become_full(&self) -> bool {
         debug_assert!(self.state() == State::Used && self.is_nearly_full());
-        debug_assert!(self.local.countdown() > 0);
-        // No page of it is free, whatever was noted.
-        let (owner, noted) = (self.owner(), self.noted());
-        self.forget_notes();
+        // An event would have told of more free blocks than there are.
+        debug_assert!(self.local.countdown() > 0 && self.noted() == 0);
+        let owner = self.owner();
         self.set_state(State::Full);
         self.own(ptr::null());
         if self.remote.give_up() {
@@ -528,7 +527,6 @@ impl Pool {
         }
         self.set_state(State::Used);
         self.own(owner);
-        self.note(noted);
         false
     }
 
@@ -596,15 +594,20 @@ impl Pool {
             return false;
         }
         let free = self.cut_blocks() - self.in_use();
-        // The blocks of the model are larger than a page.
-        let may_free_a_page = !cfg!(loom) && free as usize * self.block_size() >= os::page_size();
-        free <= self.cut_blocks() / NEARLY_FULL_PART && !may_free_a_page
+        free <= self.cut_blocks() / NEARLY_FULL_PART && free < self.fewest_on_a_page()
     }
 
-    /// Whether every page of a pool that has just become vacant was written since it was taken, or before.
+    /// Whether a full pool has free blocks all the same, as far as can be told.
+    pub fn is_full_but_for_some(&self) -> bool {
+        self.state() == State::Full && self.in_use() < self.cut_blocks()
+    }
+
+    /// Whether every page of a pool that has just become vacant was written: on each starts a block, and all were cut.
     pub fn is_written(&self) -> bool {
         debug_assert!(self.state() == State::Vacant);
-        !self.has_untouched()
+        let (size, page) = (self.block_size(), os::page_size());
+        let last = (self.size_class().blocks as usize - 1) * size;
+        size <= page && last + page >= self.slots() * SLOT_SIZE && !self.has_untouched()
     }
 
     /// Whether blocks are left that were never cut.
