@@ -587,31 +587,31 @@ impl Arenas {
         false
     }
 
-    /// Tells what of the learned part is unused, and gives back what was forgotten, though not too much in one go.
-    fn mind_learned(&mut self) {
-        self.observe(|learned, unused| learned.observe(unused, learn::now()));
-    }
-
-    /// The same for changes of free slots, which are many.
-    fn mind_learned_in_turn(&mut self) {
-        self.observe(|learned, unused| learned.observe_in_turn(unused, learn::now));
-    }
-
-    fn observe(&mut self, tell: impl FnOnce(&mut Learned, usize) -> bool) {
-        if self.learned.kept() > 0 {
-            let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
-            if tell(&mut self.learned, unused) {
-                // Relaxed: the lock is held.
-                FORGOT.store(true, Ordering::Relaxed);
-            }
-        }
-        if is_giving_back() {
-            self.give_forgotten_back();
+    /// Tells what of the learned part is unused, and gives back what was forgotten, though not too much in one go. For changes of free
+    /// slots, which are many, `in_turn`.
+    #[inline]
+    fn mind_learned(&mut self, in_turn: bool) {
+        if self.learned.kept() > 0 || is_giving_back() {
+            self.mind_learned_now(in_turn);
         }
     }
 
     #[inline(never)]
-    fn give_forgotten_back(&mut self) {
+    fn mind_learned_now(&mut self, in_turn: bool) {
+        let unused = self.dirty_slots.saturating_sub(self.dirty_allowance()) << SLOT_SHIFT;
+        if self.learned.kept() > 0 {
+            let forgot = match in_turn {
+                true => self.learned.observe_in_turn(unused, learn::now),
+                false => self.learned.observe(unused, learn::now()),
+            };
+            if forgot {
+                // Relaxed: the lock is held.
+                FORGOT.store(true, Ordering::Relaxed);
+            }
+        }
+        if !is_giving_back() {
+            return;
+        }
         let mut left = AT_ONCE / ARENA_SIZE;
         while left > 0 && self.empty > self.empty_allowed() && self.unmap_empty_arena() {
             left -= 1;
@@ -650,7 +650,7 @@ impl Arenas {
         self.learned.ask(clean << SLOT_SHIFT, learn::now);
         let written = arena.written.get() & mask == mask;
         self.change_free(arena, arena.free() & !mask);
-        self.mind_learned_in_turn();
+        self.mind_learned(true);
         let header = (arena.base() + (first << HEADER_SHIFT)) as *mut u8;
         prepare(header);
         // Relaxed: see `Arena::starts`.
@@ -679,7 +679,7 @@ impl Arenas {
             self.unmap_arena(arena);
         }
         self.mind_surplus();
-        self.mind_learned_in_turn();
+        self.mind_learned(true);
     }
 
     /// Finds a live arena by its first byte.
@@ -918,7 +918,7 @@ pub fn is_giving_back() -> bool {
 /// Gives back what was learned and has not been used for long, or a part of it (`is_giving_back`). For when no slot comes or goes.
 #[cfg(not(loom))]
 pub fn mind_learned() {
-    ARENAS.lock().mind_learned();
+    ARENAS.lock().mind_learned(false);
 }
 
 /// Holds the arenas still across `fork`.

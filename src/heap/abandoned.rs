@@ -89,6 +89,7 @@ impl AbandonedPools {
     }
 
     /// Claims a pool of a class and takes it off the list. The caller owns it and makes it used.
+    #[inline(never)]
     pub fn adopt(&self, class: usize) -> Option<&Pool> {
         self.claim(class, |list| {
             list.iter_backwards().find(|pool| pool.remote.try_claim())

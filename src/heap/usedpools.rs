@@ -727,6 +727,7 @@ fn abandon(pool: &Pool) {
 }
 
 /// As `abandon`, to whoever needs it, however little of it is free.
+#[inline(never)]
 fn leave_to_all(pool: &Pool) {
     pool.become_abandoned();
     while pool.in_use() > 0 {
@@ -743,6 +744,7 @@ fn leave_to_all(pool: &Pool) {
 }
 
 /// Leaves full pools that have free blocks all the same to whoever needs these. For when the system has no memory. True when there were any.
+#[cold]
 pub fn open_full_pools() -> bool {
     let found = PoolList::new();
     // The lock of the abandoned ones comes before that of the arenas, which is held here.

@@ -58,6 +58,9 @@ pub struct Owner(());
 /// leaves them again. (mimalloc 3 tells pools that are mostly used by the same part.)
 const NEARLY_FULL_PART: u32 = if cfg!(loom) { 4 } else { 8 };
 
+/// See `Pool::has_short_blocks`. The tests below show it of the classes.
+const SHORT_BLOCK: usize = os::SMALLEST_PAGE / 4;
+
 /// A free block: its first two words.
 #[repr(C)]
 pub struct Block {
@@ -594,7 +597,17 @@ impl Pool {
             return false;
         }
         let free = self.cut_blocks() - self.in_use();
-        free <= self.cut_blocks() / NEARLY_FULL_PART && free < self.fewest_on_a_page()
+        free <= match self.has_short_blocks() {
+            true => self.cut_blocks() / NEARLY_FULL_PART,
+            false => 0,
+        }
+    }
+
+    /// Whether the pages of a pool that is cut to the end surely have a block each that starts there, and more blocks than are free in a
+    /// pool that is nearly full.
+    fn has_short_blocks(&self) -> bool {
+        // The model has long ones only.
+        self.block_size() <= SHORT_BLOCK || cfg!(loom)
     }
 
     /// Whether a full pool has free blocks all the same, as far as can be told.
@@ -602,12 +615,10 @@ impl Pool {
         self.state() == State::Full && self.in_use() < self.cut_blocks()
     }
 
-    /// Whether every page of a pool that has just become vacant was written: on each starts a block, and all were cut.
+    /// Whether every page of a pool that has just become vacant is known to have been written: on each starts a block, and all were cut.
     pub fn is_written(&self) -> bool {
         debug_assert!(self.state() == State::Vacant);
-        let (size, page) = (self.block_size(), os::page_size());
-        let last = (self.size_class().blocks as usize - 1) * size;
-        size <= page && last + page >= self.slots() * SLOT_SIZE && !self.has_untouched()
+        self.has_short_blocks() && !self.has_untouched()
     }
 
     /// Whether blocks are left that were never cut.
@@ -669,16 +680,24 @@ impl Pool {
     }
 
     /// Cuts the untouched blocks before block `end`, of which there are some, and links them. Returns the first.
+    #[inline(never)]
     fn cut_to(&self, end: usize) -> *const Block {
-        let (size, cut) = (self.block_size(), self.cut_blocks() as usize);
-        // SAFETY: untouched blocks inside the pool, which nobody else can have.
-        let block = |index: usize| unsafe { &*((self.start() + index * size) as *const Block) };
-        for index in cut..end - 1 {
-            block(index).become_free(block(index + 1));
+        let size = self.block_size();
+        let first = self.start() + self.cut_blocks() as usize * size;
+        let last = self.start() + (end - 1) * size;
+        let mut address = first;
+        loop {
+            // SAFETY: an untouched block inside the pool, which nobody else can have.
+            let block = unsafe { &*(address as *const Block) };
+            if address == last {
+                block.become_free(ptr::null());
+                break;
+            }
+            address += size;
+            block.become_free(address as *const Block);
         }
-        block(end - 1).become_free(ptr::null());
         self.set_cut_blocks(end as u32);
-        block(cut)
+        first as *const Block
     }
 
     /// A block by its number, which the caller may write as a free one.
@@ -864,6 +883,30 @@ impl PoolList {
         match unsafe { next.as_ref() } {
             Some(next) => next.previous.set(previous),
             None => self.last.set(previous),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_more_blocks_than_are_free_in_a_pool_that_is_nearly_full() {
+        let page = os::SMALLEST_PAGE;
+        let short = size_class::TABLE[1..]
+            .iter()
+            .filter(|class| class.block_size as usize <= SHORT_BLOCK);
+        for class in short {
+            let (size, blocks) = (class.block_size as usize, class.blocks as usize);
+            for start in (0..class.slots as usize * SLOT_SIZE).step_by(page) {
+                let starting =
+                    (0..blocks).filter(|index| (start..start + page).contains(&(index * size)));
+                let on_page = (0..blocks)
+                    .filter(|index| index * size < start + page && (index + 1) * size > start);
+                assert!(starting.count() > 0, "{size} bytes, page at {start}");
+                assert!(on_page.count() > blocks / NEARLY_FULL_PART as usize);
+            }
         }
     }
 }

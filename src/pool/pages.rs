@@ -194,18 +194,6 @@ impl Pool {
         page * page_size / size..end.min(self.cut_blocks() as usize)
     }
 
-    /// The fewest blocks that overlap a page of a pool that is cut to the end. With fewer free ones none of its pages is free.
-    pub(super) fn fewest_on_a_page(&self) -> u32 {
-        if self.pages() == 0 || cfg!(loom) {
-            // No page of it could be purged. (The blocks of the model are larger than a page.)
-            return u32::MAX;
-        }
-        let (size, page) = (self.block_size(), os::page_size());
-        let last = (self.cut_blocks() as usize * size - 1) / page;
-        // The last page may have room that no block takes.
-        self.blocks_on(last).len().min(page.div_ceil(size)) as u32
-    }
-
     /// Whether a block is hidden.
     #[inline]
     pub(super) fn is_hidden(&self, index: u32) -> bool {
