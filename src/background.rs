@@ -125,20 +125,18 @@ pub fn start_if_set() {
 extern "C" fn start() {
     // Relaxed: as in `ask`. Read here, so that no signal from now on is missed.
     let asked = ASKED.load(Ordering::Relaxed) as usize as *mut c_void;
-    // SAFETY: plain C structures that the calls fill; the thread needs nothing of this frame.
+    // The thread inherits what is held back.
+    let before = os::Signals::ALL.hold();
+    let mut thread = 0;
+    // SAFETY: the call fills the number; the thread needs nothing of this frame.
     let failed = unsafe {
-        let (mut all, mut before) = (core::mem::zeroed(), core::mem::zeroed());
-        libc::sigfillset(&mut all);
-        // The thread inherits the mask.
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let mut thread = 0;
         let error = libc::pthread_create(&mut thread, ptr::null(), run, asked);
         if error == 0 {
             libc::pthread_detach(thread);
         }
-        libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
         error != 0
     };
+    before.hold_only();
     if failed {
         report::message(&mut report::line())
             .text("the background thread cannot be started")

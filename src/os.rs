@@ -1,8 +1,19 @@
 //! System calls: the only place that maps, unmaps and purges memory, and that opens, reads and writes files.
 //!
+//! - `call`: how a call is made, past the C library's functions, which the program may have put its own in the place of;
+//! - `clock`: clocks, without a call.
+//!
 //! Every wrapper leaves `errno` as it found it: only the exported functions may set it, and only
 //! when they fail. No wrapper allocates.
+//!
+//! Of the C library's functions that the library does use, some allocate, or run functions of the program: `pthread_key_create`,
+//! `pthread_setspecific`, `pthread_atfork`, `pthread_create`, `sigaction`, `dlopen`, `dlsym`, `dl_iterate_phdr` and `fwrite`. What must hold: none is called under a lock of the
+//! library, nor before what the call would need to allocate is in its place.
 
+mod call;
+mod clock;
+
+use call::{system_call, system_call_of_six};
 use core::ffi::{CStr, c_int, c_long};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -59,27 +70,9 @@ pub fn set_errno(value: i32) {
     unsafe { *errno_location() = value }
 }
 
-/// Runs `call` and puts `errno` back as it was.
-fn keeping_errno<T>(call: impl FnOnce() -> T) -> T {
-    // SAFETY: the location is valid and belongs to this thread.
-    let before = unsafe { *errno_location() };
-    let result = call();
-    set_errno(before);
-    result
-}
-
-/// Nanoseconds that a clock shows. 0 where it fails.
-#[inline(never)]
-fn clock(id: libc::clockid_t) -> u64 {
-    let mut time = timespec(0);
-    // SAFETY: writes the structure.
-    keeping_errno(|| unsafe { libc::clock_gettime(id, &mut time) });
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// Nanoseconds since some start, to a few milliseconds: the cheapest clock there is.
 pub fn coarse_clock() -> u64 {
-    clock(libc::CLOCK_MONOTONIC_COARSE)
+    clock::read(libc::CLOCK_MONOTONIC_COARSE)
 }
 
 fn timespec(milliseconds: u64) -> libc::timespec {
@@ -100,27 +93,26 @@ pub fn sleep(milliseconds: u64) {
 #[inline(never)]
 pub fn give_way() {
     // SAFETY: no arguments, no memory.
-    keeping_errno(|| unsafe { libc::sched_yield() });
+    let _ = unsafe { system_call(libc::SYS_sched_yield, [0; 4]) };
 }
 
 /// Maps `size` bytes of zeroed memory, near `hint` if that is free (null: anywhere). `None` when the system refuses.
 #[inline(never)]
 pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    const NO_FILE: usize = usize::MAX;
+    let arguments = [
+        hint as usize,
+        size,
+        protection as usize,
+        flags as usize,
+        NO_FILE,
+        0,
+    ];
     // SAFETY: a new private mapping without MAP_FIXED replaces nothing that exists.
-    let address = keeping_errno(|| unsafe {
-        libc::mmap(
-            hint.cast(),
-            size,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    });
-    if address == libc::MAP_FAILED {
-        return None;
-    }
-    NonNull::new(address.cast())
+    let address = unsafe { system_call_of_six(libc::SYS_mmap, arguments) }.ok()?;
+    NonNull::new(address as *mut u8)
 }
 
 /// Maps `size` bytes at a multiple of `align` (a power of two, at least a page).
@@ -157,7 +149,7 @@ pub fn map_aligned(hint: *mut u8, size: usize, align: usize) -> Option<NonNull<u
 #[inline(never)]
 pub unsafe fn try_unmap(address: *mut u8, size: usize) -> bool {
     // SAFETY: the caller owns the range.
-    keeping_errno(|| unsafe { libc::munmap(address.cast(), size) == 0 })
+    unsafe { system_call(libc::SYS_munmap, [address as usize, size, 0, 0]) }.is_ok()
 }
 
 /// Unmaps a range at the edge of its mapping.
@@ -169,6 +161,16 @@ unsafe fn unmap(address: *mut u8, size: usize) {
     let _ = unsafe { try_unmap(address, size) };
 }
 
+/// Tells the system what is to become of a range. False when it refuses.
+///
+/// # Safety
+/// As what is told.
+unsafe fn advise(address: *mut u8, size: usize, advice: c_int) -> bool {
+    let arguments = [address as usize, size, advice as usize, 0];
+    // SAFETY: passed on from the caller.
+    unsafe { system_call(libc::SYS_madvise, arguments) }.is_ok()
+}
+
 /// Gives the pages back and keeps the addresses: they read as zeroes from now on. False when the
 /// system refuses (locked memory): the contents are then unchanged.
 ///
@@ -178,13 +180,13 @@ unsafe fn unmap(address: *mut u8, size: usize) {
 pub unsafe fn purge(address: *mut u8, size: usize) -> bool {
     debug_assert!(address as usize & (page_size() - 1) == 0 && size & (page_size() - 1) == 0);
     // SAFETY: the caller owns the range.
-    keeping_errno(|| unsafe { libc::madvise(address.cast(), size, libc::MADV_DONTNEED) == 0 })
+    unsafe { advise(address, size, libc::MADV_DONTNEED) }
 }
 
 /// Asks the system to back a range by small pages only. It is a hint: a kernel without huge pages refuses, to no harm.
 pub fn no_huge_pages(address: *mut u8, size: usize) {
     // SAFETY: changes no contents.
-    keeping_errno(|| unsafe { libc::madvise(address.cast(), size, libc::MADV_NOHUGEPAGE) });
+    let _ = unsafe { advise(address, size, libc::MADV_NOHUGEPAGE) };
 }
 
 /// Resizes a mapping, moving it where it must; the pages themselves are moved, not copied.
@@ -198,33 +200,15 @@ pub unsafe fn remap(
     old_size: usize,
     new_size: usize,
 ) -> Result<NonNull<u8>, i32> {
-    // SAFETY: the caller owns the range; MREMAP_MAYMOVE never lands on another mapping. The errno's location is this thread's.
-    keeping_errno(|| unsafe {
-        let moved = libc::mremap(address.cast(), old_size, new_size, libc::MREMAP_MAYMOVE);
-        match NonNull::new(moved.cast::<u8>()) {
-            Some(address) if moved != libc::MAP_FAILED => Ok(address),
-            _ => Err(*errno_location()),
-        }
-    })
-}
-
-/// Makes a system call by its number, with fewer than five arguments, and returns what it does, or its errno. For what is
-/// rare: each function of the C library costs every process a search for its name when it starts. And those that wait are
-/// cancellation points, at which a thread could end while it has what others wait for.
-///
-/// # Safety
-/// As the call.
-#[inline(never)]
-unsafe fn system_call(number: c_long, arguments: [usize; 4]) -> Result<usize, i32> {
-    let [first, second, third, fourth] = arguments;
-    // SAFETY: passed on from the caller.
-    keeping_errno(
-        || match unsafe { libc::syscall(number, first, second, third, fourth) } {
-            // SAFETY: the location is valid and belongs to this thread.
-            -1 => Err(unsafe { *errno_location() }),
-            result => Ok(result as usize),
-        },
-    )
+    let arguments = [
+        address as usize,
+        old_size,
+        new_size,
+        libc::MREMAP_MAYMOVE as usize,
+    ];
+    // SAFETY: the caller owns the range; MREMAP_MAYMOVE never lands on another mapping.
+    let moved = unsafe { system_call(libc::SYS_mremap, arguments) }?;
+    NonNull::new(moved as *mut u8).ok_or(libc::ENOMEM)
 }
 
 /// Writes all of `bytes` to a file descriptor, as far as it takes them. Returns 0, or the errno of the failure.
@@ -398,28 +382,56 @@ pub fn read_word(address: *const usize) -> Result<usize, i32> {
         iov_len: size_of::<usize>(),
     };
     let (to, from) = (part(&raw mut word as usize), part(address as usize));
-    let process = process_id() as libc::pid_t;
+    let arguments = [
+        process_id() as usize,
+        &raw const to as usize,
+        1,
+        &raw const from as usize,
+        1,
+        0,
+    ];
     // SAFETY: writes the word; what it reads it checks.
-    keeping_errno(
-        || match unsafe { libc::process_vm_readv(process, &to, 1, &from, 1, 0) } {
-            // SAFETY: the location is valid and belongs to this thread.
-            -1 => Err(unsafe { *errno_location() }),
-            _ => Ok(word),
-        },
-    )
+    unsafe { system_call_of_six(libc::SYS_process_vm_readv, arguments) }.map(|_| word)
 }
 
-/// Keeps the signals that a write can send, for a file that is too long and for a pipe that nobody reads, from ending the process.
-pub fn hold_signals_of_writes() {
-    let set: u64 = 1 << (libc::SIGXFSZ - 1) | 1 << (libc::SIGPIPE - 1);
-    let arguments = [
-        libc::SIG_BLOCK as usize,
-        &raw const set as usize,
-        0,
-        size_of::<u64>(),
-    ];
-    // SAFETY: reads the set.
-    let _ = unsafe { system_call(libc::SYS_rt_sigprocmask, arguments) };
+/// Signals, a bit each.
+#[derive(Clone, Copy)]
+pub struct Signals(u64);
+
+impl Signals {
+    const fn of(signal: c_int) -> u64 {
+        1 << (signal - 1)
+    }
+
+    /// Those that a write can send, for a file that is too long and for a pipe that nobody reads.
+    pub const OF_WRITES: Signals = Signals(Signals::of(libc::SIGXFSZ) | Signals::of(libc::SIGPIPE));
+
+    /// All but the two that the C library keeps for itself: by them it changes the user of every thread, and cancels one.
+    pub const ALL: Signals = Signals(!(Signals::of(32) | Signals::of(33)));
+
+    /// Changes which signals the calling thread holds back, and returns which it held back before.
+    fn change(self, how: c_int) -> Signals {
+        let mut before = 0u64;
+        let arguments = [
+            how as usize,
+            &raw const self.0 as usize,
+            &raw mut before as usize,
+            size_of::<u64>(),
+        ];
+        // SAFETY: reads one set and writes the other.
+        let _ = unsafe { system_call(libc::SYS_rt_sigprocmask, arguments) };
+        Signals(before)
+    }
+
+    /// Holds these back in the calling thread, beside those that it does. Returns which those are.
+    pub fn hold(self) -> Signals {
+        self.change(libc::SIG_BLOCK)
+    }
+
+    /// Holds back these in the calling thread, and no others.
+    pub fn hold_only(self) {
+        self.change(libc::SIG_SETMASK);
+    }
 }
 
 /// The number of the process.
@@ -430,7 +442,7 @@ pub fn process_id() -> u32 {
 
 /// Milliseconds since 1970.
 pub fn time_of_day() -> u64 {
-    clock(libc::CLOCK_REALTIME) / 1_000_000
+    clock::read(libc::CLOCK_REALTIME) / 1_000_000
 }
 
 /// Waits while `word` is `value`, for so many milliseconds at most, until `wake` is called for it. It may return early.
@@ -457,13 +469,17 @@ pub fn wake(word: &AtomicU32) {
 /// Lets a signal call `handler`, on the alternate stack of the thread that gets it, if there is one; system calls that it
 /// interrupts go on. False when there is no such signal, or it cannot be caught.
 pub fn handle_signal(signal: usize, handler: extern "C" fn(c_int)) -> bool {
-    // SAFETY: a zeroed action is one with an empty mask; the handler is never unloaded and does what a handler may.
-    keeping_errno(|| unsafe {
+    // SAFETY: a zeroed action is one with an empty mask; the handler is never unloaded and does what a handler may. The errno's location
+    // is this thread's own.
+    unsafe {
         let mut action: libc::sigaction = core::mem::zeroed();
         action.sa_sigaction = handler as usize;
         action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
-        libc::sigaction(signal as c_int, &action, ptr::null_mut()) == 0
-    })
+        let before = *errno_location();
+        let handled = libc::sigaction(signal as c_int, &action, ptr::null_mut()) == 0;
+        set_errno(before);
+        handled
+    }
 }
 
 /// Ends the process by SIGABRT.

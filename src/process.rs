@@ -30,7 +30,7 @@ extern "C" fn end() {
     let prints = conf::STATS_AT_EXIT.get() != 0;
     if prints || !conf::heapmap_setting().is_empty() {
         // What is written here must not change how the program ends.
-        os::hold_signals_of_writes();
+        os::Signals::OF_WRITES.hold();
     }
     if prints {
         stats::print();

@@ -138,14 +138,13 @@ fn compile(source: &'static str, way: Way) -> PathBuf {
                     .arg(format!("-Wl,-rpath,{}", link_directory().display()));
             }
             Way::Static => {
-                // `find` in check.h looks names up at run time: the program must export what it has linked in.
-                command
-                    .arg(static_library())
-                    .args(["-rdynamic", "-Wl,-u,pymalloc_inspect"]);
+                command.arg(static_library()).arg("-Wl,-u,pymalloc_inspect");
             }
             Way::Preloaded | Way::Alone => {}
         }
-        command.arg("-ldl");
+        // `find` in check.h looks names up at run time, also those that the program has linked in; and what a program has in the place
+        // of the C library's functions is to be what others find.
+        command.args(["-rdynamic", "-ldl"]);
         let output = output_directory().join(format!("{stem}-{way:?}").to_lowercase());
         must_compile(command, &output);
         output
@@ -246,6 +245,7 @@ programs! {
     snapshots_that_cannot_be_written: "heapmap.c", ["errors"], 60, [linked: Linked];
     realloc_growth: "realloc_growth.c", [], 60, [linked: Linked, preloaded: Preloaded];
     arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
+    interposed_system_functions: "interposed.c", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     cpp_features: "cpp_features.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
 }
 
