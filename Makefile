@@ -24,6 +24,7 @@ RELEASE    := $(CARGO_TARGET_DIR)/release
 SMALL      := $(CARGO_TARGET_DIR)/small
 SHARED     := $(RELEASE)/libpymalloc.so
 STATIC     := $(RELEASE)/libpymalloc.a
+DEEPBIND   := $(RELEASE)/libpymalloc-deepbind.so
 WATCH      := $(RELEASE)/pymalloc-watch
 HEADER     := include/pymalloc.h
 LIBRARY    := libpymalloc.so.$(VERSION)
@@ -41,11 +42,11 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small watch header install uninstall test test-default test-small test-checked test-loom check lint demo \
+.PHONY: all small deepbind watch header install uninstall test test-default test-small test-checked test-loom check lint demo \
 	bench bench-memory bench-check bench-instructions bench-start install-peers cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
-all: $(SHARED) $(STATIC) $(HEADER) ## the shared library, the static one and the header (the default)
+all: $(SHARED) $(STATIC) $(DEEPBIND) $(HEADER) ## the shared library, the static one, the one for plugins, and the header (the default)
 
 $(SHARED): $(SOURCES)
 	@$(BUILD) --release --features c-abi --crate-type cdylib
@@ -55,6 +56,13 @@ $(SHARED): $(SOURCES)
 $(STATIC): $(SOURCES) | $(SHARED)
 	@$(BUILD) --release --features c-abi --crate-type staticlib
 	@touch $@ && $(built)
+
+# A crate of its own, with no dependencies: see deepbind/lib.rs.
+$(DEEPBIND): $(wildcard deepbind/*)
+	@$(CARGO) build --quiet --locked --release --manifest-path deepbind/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/deepbind
+	@install -D -m 755 $(CARGO_TARGET_DIR)/deepbind/release/libpymalloc_deepbind.so $@ && $(built)
+
+deepbind: $(DEEPBIND)
 
 $(HEADER):
 	@$(MAKE) --no-print-directory header
@@ -81,6 +89,7 @@ install: all $(wildcard $(WATCH)) ## install under PREFIX (/usr/local); DESTDIR,
 	@install -s -m 755 $(SHARED) $(DESTDIR)$(LIBDIR)/$(LIBRARY)
 	@ln -sf $(LIBRARY) $(DESTDIR)$(LIBDIR)/libpymalloc.so.$(SOVERSION)
 	@ln -sf libpymalloc.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libpymalloc.so
+	@install -s -m 755 $(DEEPBIND) $(DESTDIR)$(LIBDIR)/libpymalloc-deepbind.so
 	@install -m 644 $(STATIC) $(DESTDIR)$(LIBDIR)/libpymalloc.a
 	@strip --strip-debug $(DESTDIR)$(LIBDIR)/libpymalloc.a
 	@install -m 644 $(HEADER) $(DESTDIR)$(INCLUDEDIR)/pymalloc.h
@@ -98,6 +107,7 @@ install: all $(wildcard $(WATCH)) ## install under PREFIX (/usr/local); DESTDIR,
 
 uninstall: ## remove what install put there
 	@rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARY) libpymalloc.so.$(SOVERSION) libpymalloc.so libpymalloc.a) \
+		$(DESTDIR)$(LIBDIR)/libpymalloc-deepbind.so \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/pymalloc.pc $(DESTDIR)$(INCLUDEDIR)/pymalloc.h
 	@rm -f $(addprefix $(DESTDIR)$(BINDIR)/,pymalloc-run pymalloc-heapmap pymalloc-watch)
 	@rm -rf $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(HEAPMAPDIR)
@@ -123,9 +133,11 @@ test-loom:
 
 check: lint ## formatting and lints, warnings denied
 	@$(CARGO) fmt --check
+	@$(CARGO) fmt --check --manifest-path deepbind/Cargo.toml
 
 # The feature c-abi brings the panic handler of a library without std, which a test program cannot have: the library alone.
 lint:
+	@$(CARGO) clippy --quiet --locked --manifest-path deepbind/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/deepbind -- -D warnings
 	@$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(CARGO) clippy --quiet --all-targets --features small-arenas,watch -- -D warnings
 	@$(CARGO) clippy --quiet --release --lib --features c-abi -- -D warnings

@@ -188,6 +188,7 @@ fn installed_tree_is_complete_and_uninstall_removes_it() {
         "include/pymalloc.h".to_string(),
         "lib/cmake/pymalloc/pymallocConfig.cmake".to_string(),
         "lib/cmake/pymalloc/pymallocConfigVersion.cmake".to_string(),
+        "lib/libpymalloc-deepbind.so".to_string(),
         "lib/libpymalloc.a".to_string(),
         "lib/libpymalloc.so".to_string(),
         "lib/libpymalloc.so.0".to_string(),

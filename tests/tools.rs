@@ -48,6 +48,7 @@ fn heapmap_page() {
 
 #[test]
 fn commands_run_on_the_library_as_they_do_without() {
+    common::deepbind();
     let mut command = common::unittests("tests/run");
     command.env("PYMALLOC_LIBRARY", common::library());
     run_them(command, 300, "test_module");

@@ -38,6 +38,23 @@ pub fn static_library() -> &'static Path {
     LIBRARY.get_or_init(|| named_or_built("PYMALLOC_STATIC_LIBRARY", "staticlib", "libpymalloc.a"))
 }
 
+/// The library that is put in front for plugins, built as `make` builds it.
+pub fn deepbind() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let mut make = Command::new("make");
+        make.current_dir(repository())
+            .args(["--no-print-directory", "--silent", "deepbind"])
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL");
+        run(&mut make, Duration::from_secs(300)).expect_success("make deepbind");
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        repository()
+            .join(target)
+            .join("release/libpymalloc-deepbind.so")
+    })
+}
+
 fn named_or_built(variable: &str, crate_type: &str, file: &str) -> PathBuf {
     match std::env::var_os(variable) {
         // Absolute, because the programs that it is preloaded into may run elsewhere.
