@@ -38,7 +38,7 @@ fn bench_suite() {
 #[test]
 fn heapmap_page() {
     let command = common::unittests("tests/heapmap");
-    let outcome = run_them(command, 120, "test_every_figure_is_in_the_page");
+    let outcome = run_them(command, 300, "test_every_figure_is_in_the_page");
     // Why a test was left out, for who runs them.
     let lines = outcome.stderr.lines();
     lines

@@ -15,6 +15,14 @@ function bytes(number) {
 
 const count = (number) => number.toLocaleString("en");
 
+// As narrow as in `page.css`.
+const narrow = window.matchMedia("(max-width: 560px)");
+
+// In a table: three digits of what is long where there is no room for all.
+const tableCount = (number) => (
+  narrow.matches && number >= 1e5 ? number.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 }) : count(number)
+);
+
 const counted = (number, name) => `${count(number)} ${name}${number === 1 ? "" : "s"}`;
 
 const percent = (part, whole) => (whole > 0 ? `${Math.round((100 * part) / whole)} %` : "–");

@@ -1,8 +1,16 @@
-// Resident bytes and bytes in use over the snapshots, and the slider under it.
-// Owns: the picture, the number of the snapshot that is shown, and playing.
+// Resident bytes, bytes in use and the page floor over the snapshots, and the slider under them.
+// Owns: the picture with its two scales, the number of the snapshot that is shown, and playing.
 
 const STEP_MILLISECONDS = 450;
-const LINE_TALL = 96, LINE_TOP = 14, LINE_BOTTOM = 18, LINE_LEFT = 8, LINE_RIGHT = 8;
+const LINE_TOP = 12, LINE_BOTTOM = 24, LINE_LEFT = 66, LINE_RIGHT = 14;
+// Lines across the picture at most, and pixels from one clock time to the next at least.
+const MOST_LEVELS = 5, CLOCK_APART = 92;
+// Between the lower edges of two figures at the mark.
+const FIGURE_APART = 15;
+// Seconds from one clock time to the next.
+const CLOCK_STEPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+// The lines, by their place in a point of the process's line.
+const LINES_DRAWN = [[1, "resident", "resident"], [2, "used", "in use"], [3, "floor", "page floor"]];
 
 const svg = (name, attributes = {}, text = "") => {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -13,6 +21,63 @@ const svg = (name, attributes = {}, text = "") => {
 
 // So many digits that neighbouring snapshots differ.
 const since = (start, time) => `${(time - start).toFixed(time - start < 100 ? 2 : 0)} s`;
+
+// The time of day where the reader is; `step` is what the times beside it differ by, and tells how exact it must be.
+function clock(time, step) {
+  const date = new Date(Math.round(time * 1000));
+  const two = (number) => String(number).padStart(2, "0");
+  const minutes = `${two(date.getHours())}:${two(date.getMinutes())}`;
+  if (step >= 86400) return `${date.getDate()}.${date.getMonth() + 1}.`;
+  if (step >= 60) return minutes;
+  const whole = `${minutes}:${two(date.getSeconds())}`;
+  return step >= 1 ? whole : `${whole}.${String(date.getMilliseconds()).padStart(3, "0").slice(0, step >= 0.1 ? 1 : 2)}`;
+}
+
+// Round numbers of bytes from 0 to the first that is not below `most`.
+function levels(most) {
+  let unit = 1;
+  while (most / unit >= 1024) unit *= 1024;
+  let step = unit;
+  for (const factor of [1, 2, 5, 10, 20, 50, 100, 200, 500]) {
+    step = factor * unit;
+    if (most / step <= MOST_LEVELS) break;
+  }
+  // Of a largest value that is few units itself, halves and less.
+  for (const divisor of [2, 4]) if (most / (unit / divisor) <= MOST_LEVELS) step = unit / divisor;
+  return Array.from({ length: Math.ceil(most / step) + 1 }, (_, number) => number * step);
+}
+
+// A level as short as it can be: 0, 1.5 GiB, 200 MiB.
+function levelName(number) {
+  const unit = number ? Math.min(Math.floor(Math.log2(number) / 10), UNITS.length - 1) : 0;
+  return number ? `${+(number / 1024 ** unit).toFixed(2)} ${UNITS[unit]}` : "0";
+}
+
+// The clock times between two moments that are round where the reader is, and the seconds between them.
+function clockTimes(from, to, most) {
+  const step = CLOCK_STEPS.find((one) => (to - from) / one <= most) || 86400 * Math.ceil((to - from) / 86400 / most);
+  const shift = new Date(from * 1000).getTimezoneOffset() * 60;
+  const times = [];
+  for (let number = Math.ceil((from - shift) / step); number * step + shift <= to; number += 1) times.push(number * step + shift);
+  return [times, step];
+}
+
+// Heights for figures that would stand at these, in the order given, moved apart so that each can be read.
+function apart(heights, top, bottom) {
+  const order = heights.map((_, index) => index).sort((one, other) => heights[one] - heights[other]);
+  const moved = [];
+  let least = top;
+  for (const index of order) {
+    moved[index] = Math.max(heights[index], least);
+    least = moved[index] + FIGURE_APART;
+  }
+  let most = bottom;
+  for (const index of order.reverse()) {
+    moved[index] = Math.min(moved[index], most);
+    most = moved[index] - FIGURE_APART;
+  }
+  return moved;
+}
 
 class History {
   constructor(onChoose) {
@@ -42,7 +107,7 @@ class History {
     const { times } = this.process;
     this.slider.value = number;
     const text = `${number + 1} of ${times.length}, after ${since(times[0], times[number])}`;
-    byId("when").textContent = text;
+    byId("when").replaceChildren(`${text}, at `, element("time", { dateTime: new Date(times[number] * 1000).toISOString() }, clock(times[number], 1)));
     this.slider.setAttribute("aria-valuetext", `${text}: ${bytes(head.totals.resident)} resident, ${bytes(head.totals.bytes_in_use)} in use`);
     this.draw();
   }
@@ -78,34 +143,63 @@ class History {
   }
 
   draw() {
-    const width = this.picture.clientWidth;
+    const width = this.picture.clientWidth, height = this.picture.clientHeight;
     if (!width || !this.head) return;
     const { line } = this.process;
     this.from = line[0][0];
     this.long = line[line.length - 1][0] - this.from || 1;
-    const most = Math.max(...line.map(([, resident, used]) => Math.max(resident, used)), 1);
+    const scale = levels(Math.max(...line.map(([, ...values]) => Math.max(...values)), 1));
+    const bottom = height - LINE_BOTTOM;
     const x = (time) => LINE_LEFT + ((time - this.from) / this.long) * (width - LINE_LEFT - LINE_RIGHT);
-    const y = (value) => LINE_TALL - LINE_BOTTOM - (value / most) * (LINE_TALL - LINE_TOP - LINE_BOTTOM);
-    const path = (column) => `M${line.map((point) => `${x(point[0]).toFixed(1)} ${y(point[column]).toFixed(1)}`).join("L")}`;
-    const { resident, bytes_in_use: used } = this.head.totals;
+    const y = (value) => bottom - (value / scale[scale.length - 1]) * (bottom - LINE_TOP);
+    this.picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.picture.replaceChildren(...this.levels(scale, y, width), ...this.clockTimes(x, bottom, width), ...this.lines(x, y), ...this.mark(x, y, width, bottom));
+  }
+
+  levels(scale, y, width) {
+    return scale.flatMap((level) => [
+      svg("path", { d: `M${LINE_LEFT} ${y(level)}H${width - LINE_RIGHT}`, class: "grid" }),
+      svg("text", { x: LINE_LEFT - 8, y: y(level) + 4, "text-anchor": "end", class: "level" }, levelName(level)),
+    ]);
+  }
+
+  clockTimes(x, bottom, width) {
+    const [times, step] = clockTimes(this.from, this.from + this.long, Math.max(Math.floor((width - LINE_LEFT) / CLOCK_APART), 1));
+    return times.flatMap((time) => {
+      // At the edges a time stands beside its line, so that it is not cut.
+      const at = x(time);
+      const anchor = at > width - LINE_RIGHT - 24 ? "end" : "middle";
+      return [
+        svg("path", { d: `M${at} ${bottom}v5`, class: "grid" }),
+        svg("text", { x: anchor === "end" ? width - 2 : at, y: bottom + 18, "text-anchor": anchor, class: "clock" }, clock(time, step)),
+      ];
+    });
+  }
+
+  // Snapshots without the states of blocks tell no page floor: its line has gaps there.
+  lines(x, y) {
+    return LINES_DRAWN.map(([column, name]) => {
+      let path = "", joined = false;
+      for (const point of this.process.line) {
+        const there = point[column] !== null;
+        if (there) path += `${joined ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[column]).toFixed(1)}`;
+        joined = there;
+      }
+      return svg("path", { d: path, class: name });
+    });
+  }
+
+  // The snapshot that is shown: a line across, and each figure on the side that has room.
+  mark(x, y, width, bottom) {
     const now = x(this.process.times[this.number]);
-    const floor = LINE_TALL - LINE_BOTTOM;
-    // The figures stand on the side of the mark that has room, the upper one above its point.
+    const { totals, floor } = this.head;
+    const shown = [totals.resident, totals.bytes_in_use, floor].map((value, index) => [value, ...LINES_DRAWN[index].slice(1)]).filter(([value]) => value !== null);
+    const heights = apart(shown.map(([value]) => y(value) - 5), LINE_TOP + 8, bottom - 4);
     const [anchor, aside] = now > width * 0.62 ? ["end", now - 9] : ["start", now + 9];
-    const high = Math.max(Math.min(y(resident), y(used) - 15) - 3, 10);
-    const low = Math.min(Math.max(y(used) - 3, high + 14), floor - 3);
-    this.picture.setAttribute("viewBox", `0 0 ${width} ${LINE_TALL}`);
-    this.picture.replaceChildren(
-      svg("path", { d: `M${LINE_LEFT} ${floor}H${width - LINE_RIGHT}`, class: "grid" }),
-      svg("path", { d: path(1), class: "resident" }),
-      svg("path", { d: path(2), class: "used" }),
-      svg("path", { d: `M${now} 2V${floor}`, class: "now" }),
-      svg("circle", { cx: now, cy: y(resident), r: 3.5, class: "resident" }),
-      svg("circle", { cx: now, cy: y(used), r: 3.5, class: "used" }),
-      svg("text", { x: aside, y: high, "text-anchor": anchor, class: "resident" }, `${bytes(resident)} resident`),
-      svg("text", { x: aside, y: low, "text-anchor": anchor, class: "used" }, `${bytes(used)} in use`),
-      svg("text", { x: LINE_LEFT, y: LINE_TALL - 4 }, "0 s"),
-      svg("text", { x: width - LINE_RIGHT, y: LINE_TALL - 4, "text-anchor": "end" }, since(0, this.long)),
-    );
+    return [
+      svg("path", { d: `M${now} 2V${bottom}`, class: "now" }),
+      ...shown.map(([value, name]) => svg("circle", { cx: now, cy: y(value), r: 3.5, class: name })),
+      ...shown.map(([value, name, text], index) => svg("text", { x: aside, y: heights[index], "text-anchor": anchor, class: name }, `${bytes(value)} ${text}`)),
+    ];
   }
 }

@@ -43,6 +43,7 @@ async function showSnapshot(number) {
   // Another was asked for meanwhile.
   if (page.process !== process) return;
   Object.assign(page, { number, snapshot });
+  tellAbout(process, number);
   past.show(number, snapshot.head);
   figures(snapshot.head);
   classes.show(process, snapshot.head.totals);
@@ -75,13 +76,22 @@ function showDetails() {
   if (byId("mappings").open) mappingTable.fill(snapshot.head.mappings);
 }
 
+// Which process, and the date and the time of what is shown.
+function tellAbout(process, number) {
+  const when = new Date(process.times[number] * 1000);
+  byId("about").textContent = `${process.command}, process ${process.pid}, ${when.toLocaleString()}, pymalloc ${process.version}`;
+}
+
+// Of a single process its last snapshot. Of several most have ended, and left an empty heap at last: the one with most resident.
+function firstShown(process) {
+  return page.processes.length === 1 ? process.times.length - 1 : process.fullest;
+}
+
 async function showProcess(process) {
   page.process = process;
   pool.place = null;
   map.scale = null;
   map.highlight = classes.chosen = 0;
-  const when = new Date(process.times[0] * 1000);
-  byId("about").textContent = `${process.command}, process ${process.pid}, ${when.toLocaleString()}, pymalloc ${process.version}`;
   byId("order").disabled = !process.places || process.times.length < 2;
   byId("order").closest("label").hidden = byId("order").disabled;
   byId("order").value = "usable";
@@ -93,7 +103,7 @@ async function showProcess(process) {
   byId("notes").replaceChildren(...arenas.map((note) => element("p", {}, note)));
   past.start(process);
   legend();
-  await showSnapshot(process.times.length - 1);
+  await showSnapshot(firstShown(process));
 }
 
 function legend() {
@@ -155,6 +165,7 @@ function setTheme(dark) {
   byId("theme").textContent = dark ? "Light" : "Dark";
 }
 
+// Returns the process to show first: the one that ever had most resident.
 function wire() {
   byId("theme").textContent = isDark() ? "Light" : "Dark";
   byId("theme").setAttribute("aria-label", "Change between a light and a dark page");
@@ -189,9 +200,12 @@ function wire() {
     redraw();
   });
   const select = byId("process");
-  select.append(...page.processes.map(({ pid, command }, index) => element("option", { value: index }, `${pid} ${command}`)));
+  select.append(...page.processes.map(({ pid, command, highest }, index) => element("option", { value: index }, `${pid} ${command}, ${bytes(highest)}`)));
   byId("choose").hidden = page.processes.length < 2;
   select.addEventListener("change", () => showProcess(page.processes[select.value]));
+  const first = page.processes.reduce((fullest, process) => (process.highest > fullest.highest ? process : fullest));
+  select.value = page.processes.indexOf(first);
+  return first;
 }
 
 async function begin() {
@@ -201,7 +215,6 @@ async function begin() {
   }
   page.processes = await processes();
   document.querySelector("main").hidden = false;
-  wire();
-  await showProcess(page.processes[0]);
+  await showProcess(wire());
 }
 begin();

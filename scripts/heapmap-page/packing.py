@@ -10,13 +10,13 @@ import json
 import sys
 from array import array
 
-from snapshots import compress, thin
+from snapshots import compress, highest, thin
 
 # Base64 makes four bytes of three, and the page itself takes some: with this the file stays below 5 MB.
 BUDGET = 3_500_000
 # So many snapshots are enough for the slider when not all of them fit.
 ENOUGH = 48
-# Points of the line of resident bytes and bytes in use: of one process at most, of all together, and of each at least.
+# Points of the lines of resident bytes, bytes in use and the page floor: of one process at most, of all together, and of each at least.
 POINTS, ALL_POINTS, FEWEST_POINTS = 1_500, 20_000, 20
 # Arenas of all snapshots together, so that each keeps its row when they are ordered by address.
 PLACES = 20_000
@@ -149,7 +149,7 @@ def pack(snapshots, budget, points):
         elif len(kept) > 1:
             kept = evenly(kept, len(kept) // 2)
     blocks = pack_blocks(kept, together, budget - sum(map(len, cells)))
-    first = kept[0]
+    first, fullest = kept[0], highest(kept)
     if len(kept) < len(snapshots):
         notes.append(f"{len(snapshots):,} snapshots are too many for one page: {len(kept)} are shown, evenly spaced. The line has more of them.")
     if together > 1:
@@ -173,8 +173,10 @@ def pack(snapshots, budget, points):
         "together": together,
         "notes": notes,
         "times": [one.time for one in kept],
+        "fullest": kept.index(fullest),
+        "highest": highest(snapshots).totals["resident"],
         "most": max(-(-len(one.arenas) // together) for one in kept),
-        "line": [[one.time, one.totals["resident"], one.totals["bytes_in_use"]] for one in evenly(snapshots, points)],
+        "line": [[one.time, one.totals["resident"], one.totals["bytes_in_use"], one.floor] for one in evenly(snapshots, points)],
         "places": places(kept) if together == 1 else None,
     }
     return Packed(about, cells, blocks)

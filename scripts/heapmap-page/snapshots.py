@@ -222,9 +222,14 @@ def read_file(path, warn):
 
 def thin(snapshots, step):
     """Every so-manieth snapshot, and the first, the one with most resident and the last."""
-    highest = max(snapshots, key=lambda snapshot: snapshot.totals["resident"])
+    fullest = highest(snapshots)
     last = len(snapshots) - 1
-    return [one for index, one in enumerate(snapshots) if index % step == 0 or index == last or one is highest]
+    return [one for index, one in enumerate(snapshots) if index % step == 0 or index == last or one is fullest]
+
+
+def highest(snapshots):
+    """The first of those with most resident."""
+    return max(snapshots, key=lambda snapshot: snapshot.totals["resident"])
 
 
 def forget_some(processes):

@@ -63,10 +63,10 @@ class ClassTable extends Table {
       byId("classes"),
       [
         ["Block size", (row) => row.size, (row) => this.nameCell(row)],
-        ["Pools", (row) => row.pools, (row) => count(row.pools)],
-        ["In use", (row) => row.inUse, (row) => count(row.inUse)],
-        ["Free", (row) => row.free, (row) => count(row.free)],
-        ["Un\u00adtouched", (row) => row.untouched, (row) => count(row.untouched)],
+        ["Pools", (row) => row.pools, (row) => tableCount(row.pools)],
+        ["In use", (row) => row.inUse, (row) => tableCount(row.inUse)],
+        ["Free", (row) => row.free, (row) => tableCount(row.free)],
+        ["Un\u00adtouched", (row) => row.untouched, (row) => tableCount(row.untouched)],
         ["Bytes in use", inUse, (row) => bytes(inUse(row))],
         ["of pools", (row) => inUse(row) / row.bytes, (row) => shareCell(inUse(row), row.bytes)],
       ],
@@ -75,15 +75,19 @@ class ClassTable extends Table {
         descending: true,
         footer: (rows) => [
           "All",
-          ...["pools", "inUse", "free", "untouched"].map((name) => count(sum(rows, (row) => row[name]))),
+          ...["pools", "inUse", "free", "untouched"].map((name) => tableCount(sum(rows, (row) => row[name]))),
           bytes(sum(rows, inUse)),
           percent(sum(rows, inUse), sum(rows, (row) => row.bytes)),
         ],
-        onRow: (made, row) => made.classList.toggle("chosen", row.number === this.chosen),
+        onRow: (made, row) => {
+          made.classList.toggle("chosen", row.number === this.chosen);
+          made.addEventListener("click", () => this.choose(row));
+        },
       },
     );
     this.chosen = 0;
     this.onChoose = onChoose;
+    narrow.addEventListener("change", () => this.rows && this.draw());
   }
 
   show(process, totals) {
@@ -98,13 +102,16 @@ class ClassTable extends Table {
     colour.style.background = this.colours[row.number];
     const button = element("button", { type: "button", title: `size class ${row.number}` }, colour, count(row.size));
     button.setAttribute("aria-pressed", row.number === this.chosen);
-    button.addEventListener("click", () => {
-      this.chosen = this.chosen === row.number ? 0 : row.number;
-      this.draw();
-      [...this.table.querySelectorAll("tbody button")].find((one) => one.title === button.title)?.focus();
-      this.onChoose(this.chosen);
-    });
     return button;
+  }
+
+  // A click anywhere in a row; from the keyboard it comes from the button in its first cell.
+  choose(row) {
+    this.chosen = this.chosen === row.number ? 0 : row.number;
+    const focused = document.activeElement.closest("#classes tbody") !== null;
+    this.draw();
+    if (focused) this.table.querySelector(`button[title="size class ${row.number}"]`).focus();
+    this.onChoose(this.chosen);
   }
 }
 
