@@ -89,13 +89,6 @@ pub fn sleep(milliseconds: u64) {
     let _ = unsafe { system_call(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0]) };
 }
 
-/// Gives the processor to another thread that can run.
-#[inline(never)]
-pub fn give_way() {
-    // SAFETY: no arguments, no memory.
-    let _ = unsafe { system_call(libc::SYS_sched_yield, [0; 4]) };
-}
-
 /// Maps `size` bytes of zeroed memory, near `hint` if that is free (null: anywhere). `None` when the system refuses.
 #[inline(never)]
 pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
@@ -456,6 +449,15 @@ pub fn wait(word: &AtomicU32, value: u32, milliseconds: u64) {
         &raw const time as usize,
     ];
     // SAFETY: the word outlives the call, and the time is read.
+    let _ = unsafe { system_call(libc::SYS_futex, arguments) };
+}
+
+/// Sleeps while `word` is `value`, until `wake` is called for it. It may return early.
+pub fn sleep_while(word: &AtomicU32, value: u32) {
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    const NO_LIMIT: usize = 0;
+    let arguments = [word.as_ptr() as usize, operation, value as usize, NO_LIMIT];
+    // SAFETY: the word outlives the call.
     let _ = unsafe { system_call(libc::SYS_futex, arguments) };
 }
 

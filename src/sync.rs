@@ -2,10 +2,12 @@
 //!
 //! `Lock` guards everything that several threads change together (arenas, mappings,
 //! abandoned pools, the lists of a heap). Critical sections are short and never call out
-//! to anything that could allocate. It can be held across `fork`.
+//! to anything that could allocate. It can be held across `fork`. Who finds it held sleeps in the kernel (`waiters`).
 //!
 //! Lock order, outermost first: heap registry, a heap's lists, abandoned pools,
 //! mappings, arenas, what pools have learned. No thread holds the lists of two heaps.
+
+mod waiters;
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -14,67 +16,70 @@ pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
-pub use spinning::{Guard, Lock};
+pub use sleeping::{Guard, Lock};
 
 #[cfg(loom)]
 pub use modelled::{Guard, Lock};
 
 #[cfg(not(loom))]
-mod spinning {
-    use spin::RelaxStrategy;
-    use spin::mutex::{SpinMutex, SpinMutexGuard};
+mod sleeping {
+    use super::waiters::Waiters;
+    use core::marker::PhantomData;
+    use core::mem;
+    use core::ops::{Deref, DerefMut};
+    use spin::mutex::SpinMutex;
 
-    /// Tries a little, then gives the processor away, so that a holder that lost its
-    /// quantum inside a critical section can go on.
-    pub struct GiveWay;
-
-    /// Pauses before the processor is given away. A critical section takes about
-    /// a tenth of a microsecond, a pause up to 40 ns, `sched_yield` about 300 ns.
-    const PAUSES: u32 = 8;
-
-    impl RelaxStrategy for GiveWay {
-        #[cold]
-        #[inline(never)]
-        fn relax() {
-            for _ in 0..PAUSES {
-                core::hint::spin_loop();
-            }
-            crate::os::give_way();
-        }
+    /// A mutual exclusion lock around `T`. The mutex is tried only: its own way of waiting, which spins, is never used.
+    pub struct Lock<T> {
+        mutex: SpinMutex<T>,
+        waiters: Waiters,
     }
 
-    /// Gives the lock back when it is dropped.
-    pub type Guard<'a, T> = SpinMutexGuard<'a, T>;
-
-    /// A mutual exclusion lock around `T`.
-    pub struct Lock<T>(SpinMutex<T, GiveWay>);
+    /// The calling thread holds the lock, which it gives back when this is dropped.
+    pub struct Guard<'a, T> {
+        lock: &'a Lock<T>,
+        /// Shared between threads only where `T` may be.
+        exclusive: PhantomData<&'a mut T>,
+    }
 
     impl<T> Lock<T> {
         pub const fn new(value: T) -> Self {
-            Lock(SpinMutex::new(value))
+            Lock {
+                mutex: SpinMutex::new(value),
+                waiters: Waiters::none(),
+            }
         }
 
         #[inline]
         pub fn lock(&self) -> Guard<'_, T> {
-            loop {
-                if let Some(guard) = self.0.try_lock() {
-                    return guard;
-                }
-                // This alone is out of line. `SpinMutex::lock` would be there once for each `T`; it also looks before it tries again,
-                // which saves nothing so long after the last time.
-                GiveWay::relax();
-            }
+            self.waiters.acquire(|| self.try_lock())
         }
 
         /// Locks if nobody holds the lock now.
         #[inline]
         pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-            self.0.try_lock()
+            // The mutex stays locked, and `Guard` stands for it: it must also wake who waits.
+            mem::forget(self.mutex.try_lock()?);
+            Some(Guard {
+                lock: self,
+                exclusive: PhantomData,
+            })
+        }
+
+        /// Gives the lock back.
+        ///
+        /// # Safety
+        /// The caller holds the lock, and has no guard that would give it back again.
+        #[inline]
+        unsafe fn release(&self) {
+            // SAFETY: passed on from the caller.
+            self.waiters
+                .release(|| unsafe { self.mutex.force_unlock() });
         }
 
         /// Locks until `release_after_fork`, which the forking thread calls in the parent and in the child.
         pub fn hold_for_fork(&self) {
-            core::mem::forget(self.lock());
+            mem::forget(self.lock());
         }
 
         /// What is locked, between `hold_for_fork` and `release_after_fork`.
@@ -83,16 +88,42 @@ mod spinning {
         /// Only for the thread that holds the lock by `hold_for_fork`, or its child.
         pub unsafe fn held(&self) -> &T {
             // SAFETY: the lock is held, so that nobody else has a reference.
-            unsafe { &*self.0.as_mut_ptr() }
+            unsafe { &*self.mutex.as_mut_ptr() }
         }
 
-        /// Ends `hold_for_fork`.
+        /// Ends `hold_for_fork`. Who waits for the lock is woken; in the child nobody does, and to wake nobody does no harm.
         ///
         /// # Safety
         /// The calling thread, or the thread it was forked from, must hold the lock by `hold_for_fork`.
         pub unsafe fn release_after_fork(&self) {
-            // SAFETY: the caller holds the lock and has no guard that would release it again.
-            unsafe { self.0.force_unlock() }
+            // SAFETY: passed on from the caller.
+            unsafe { self.release() }
+        }
+    }
+
+    impl<T> Deref for Guard<'_, T> {
+        type Target = T;
+
+        #[inline]
+        fn deref(&self) -> &T {
+            // SAFETY: the lock is held as long as the guard lives, and the reference is borrowed from the guard.
+            unsafe { &*self.lock.mutex.as_mut_ptr() }
+        }
+    }
+
+    impl<T> DerefMut for Guard<'_, T> {
+        #[inline]
+        fn deref_mut(&mut self) -> &mut T {
+            // SAFETY: as above, and the guard is borrowed exclusively.
+            unsafe { &mut *self.lock.mutex.as_mut_ptr() }
+        }
+    }
+
+    impl<T> Drop for Guard<'_, T> {
+        #[inline]
+        fn drop(&mut self) {
+            // SAFETY: the lock is held by this guard alone, which ends.
+            unsafe { self.lock.release() }
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::size_class::{CLASSES, TABLE};
 use crate::sync::{Guard, Lock};
 use core::mem::offset_of;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// The pools that threads which ended left behind.
 pub static ABANDONED: AbandonedPools = AbandonedPools::empty();
@@ -969,7 +969,7 @@ fn look_in_bin(address: usize, class: usize) -> Option<(*const Block, bool)> {
 #[inline(never)]
 fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
     // Bounded, because in a forked child nobody finishes what a thread of the parent was about to do.
-    for look in 0..LOOKS + LATE_LOOKS {
+    for _ in 0..LOOKS {
         // SAFETY: owners are heaps, and heaps are never unmapped.
         if let Some(owner) = unsafe { pool.owner().cast::<Heap>().as_ref() } {
             let _lists = owner.lists.lock();
@@ -989,15 +989,12 @@ fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
             return free;
         }
         // Between owners: whoever is giving it up, claiming it, or looking for free pages in it is about to finish.
-        match look < LOOKS {
-            true => os::give_way(),
-            // It may have lost its quantum.
-            false => os::sleep(1),
-        }
+        os::wait(&AtomicU32::new(0), 0, BETWEEN_LOOKS);
     }
     false
 }
 
-/// Looks at a pool between owners, and those that are a millisecond apart, before a block is given the benefit of the doubt.
-const LOOKS: usize = 1000;
-const LATE_LOOKS: usize = 100;
+/// Looks at a pool between owners, and the milliseconds between two, before a block is given the benefit of the doubt. Nobody tells when it has an
+/// owner again, so that whoever waits for that sleeps a little, by the call that locks sleep by.
+const LOOKS: usize = 200;
+const BETWEEN_LOOKS: u64 = 1;
