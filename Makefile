@@ -10,6 +10,7 @@ BINDIR     ?= $(PREFIX)/bin
 DATADIR    ?= $(PREFIX)/share
 DESTDIR    ?=
 CARGO      ?= cargo
+OBJCOPY    ?= objcopy
 # Seeds of `make soak`.
 SEEDS      ?= 50
 
@@ -52,9 +53,11 @@ $(SHARED): $(SOURCES)
 	@$(BUILD) --release --features c-abi --crate-type cdylib
 	@touch $@ && $(built)
 
-# After the shared library: the two share their dependencies and cargo's lock.
-$(STATIC): $(SOURCES) | $(SHARED)
+# After the shared library: the two share their dependencies and cargo's lock. Its names are weak, so that a program may have some of the functions
+# itself.
+$(STATIC): $(SOURCES) scripts/weak-names | $(SHARED)
 	@$(BUILD) --release --features c-abi --crate-type staticlib
+	@$(OBJCOPY) --wildcard --weaken-symbols=scripts/weak-names $@
 	@touch $@ && $(built)
 
 # A crate of its own, with no dependencies: see deepbind/lib.rs.

@@ -23,11 +23,9 @@ fn main() {
         "-Wl,-soname,libpymalloc.so.0",
         // Threads hold a destructor that lives in the library, so that `dlclose` must not unmap it.
         "-Wl,-z,nodelete",
-        // Calls inside the library bind to the library, and every symbol is bound at start: a lazy
-        // first call from within malloc could itself allocate.
-        "-Wl,-Bsymbolic",
         // Initialised before every other library: see `process::start`.
         "-Wl,-z,initfirst",
+        // Every symbol is bound at start: a lazy first call from within malloc could itself allocate.
         "-Wl,-z,now",
         // The compiler's start files hold what C++ constructors and unloading need, of which there is none here, and touch two pages more.
         "-nostartfiles",
@@ -37,9 +35,34 @@ fn main() {
     ] {
         println!("cargo:rustc-link-arg={argument}");
     }
+    println!("cargo:rustc-link-arg=-Wl,--dynamic-list={}", replaceable());
     if let Some(argument) = ONE_SEGMENT.into_iter().find(|one| linker_accepts(one)) {
         println!("cargo:rustc-link-arg={argument}");
     }
+}
+
+/// What `src/replaced.rs` looks for in the whole program.
+const REPLACEABLE: [&str; 12] = [
+    "malloc",
+    "free",
+    "realloc",
+    "aligned_alloc",
+    "_Znwm",
+    "_Znam",
+    "_ZnwmSt11align_val_t",
+    "_ZnamSt11align_val_t",
+    "_ZdlPv",
+    "_ZdaPv",
+    "_ZdlPvSt11align_val_t",
+    "_ZdaPvSt11align_val_t",
+];
+
+/// A file that names these to the linker. All other names inside the library it binds to the library itself.
+fn replaceable() -> String {
+    let file = PathBuf::from(env::var("OUT_DIR").unwrap_or_default()).join("replaceable");
+    let list = format!("{{ {}; }};\n", REPLACEABLE.join("; "));
+    std::fs::write(&file, list).expect("cargo's folder can be written");
+    file.display().to_string()
 }
 
 /// Whether the linker that cargo has set links an empty library with an argument. No linker tells what it understands.

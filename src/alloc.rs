@@ -44,13 +44,23 @@ pub fn allocate(size: usize) -> *mut u8 {
 /// the fast path needs no frame.
 #[inline(always)]
 pub fn allocate_or<R>(size: usize, otherwise: impl FnOnce(usize) -> *mut R) -> *mut R {
+    allocate_from(thread::current, size, otherwise)
+}
+
+/// The same from the heap that is told of.
+#[inline(always)]
+pub fn allocate_from<R>(
+    heap: impl FnOnce() -> &'static Heap,
+    size: usize,
+    otherwise: impl FnOnce(usize) -> *mut R,
+) -> *mut R {
     if size <= size_class::SMALL_MAX {
-        let block = thread::current().pop(size_class::small(size));
+        let block = heap().pop(size_class::small(size));
         if !block.is_null() {
             return block.cast();
         }
     } else if size <= MAX_POOLED {
-        let block = thread::current().pop(size_class::medium(size));
+        let block = heap().pop(size_class::medium(size));
         if !block.is_null() {
             return block.cast();
         }
@@ -126,14 +136,7 @@ pub fn trim() -> bool {
 
 /// As `allocate`, and every byte is zero.
 pub fn allocate_zeroed(size: usize) -> *mut u8 {
-    if size <= MAX_POOLED {
-        return cleared(allocate(size), size);
-    }
-    let fresh = allocate_beyond_pools(size, BLOCK_ALIGN, true);
-    match fresh.zeroed {
-        true => fresh.address,
-        false => cleared(fresh.address, size),
-    }
+    allocate_zeroed_aligned(size, BLOCK_ALIGN)
 }
 
 /// The fast path of `allocate_zeroed`, as `allocate_or`.
@@ -217,22 +220,56 @@ fn cleared(block: *mut u8, size: usize) -> *mut u8 {
     block
 }
 
-/// Allocates at least `size` bytes at a multiple of `align`, a power of two. Null as `allocate`.
-pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
+/// The size whose class a block of `size` bytes at a multiple of `align` is of; beyond all classes if it is of none.
+#[inline(always)]
+fn pooled_size(size: usize, align: usize) -> usize {
     debug_assert!(align.is_power_of_two());
     // A multiple of the alignment has a class whose blocks all are (`size_class`'s tests), since pools
     // start at multiples of the slot size.
-    let pooled = if align <= BLOCK_ALIGN {
+    if align <= BLOCK_ALIGN {
         size
     } else if align <= SLOT_SIZE {
         size.max(1).saturating_add(align - 1) & !(align - 1)
     } else {
         usize::MAX
-    };
-    allocate_or(pooled, |pooled| match pooled <= MAX_POOLED {
-        true => allocate_beyond_bins(pooled),
-        false => allocate_beyond_pools(size, align.max(BLOCK_ALIGN), false).address,
-    })
+    }
+}
+
+/// Allocates at least `size` bytes at a multiple of `align`, a power of two. Null as `allocate`.
+pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
+    allocate_aligned_from(thread::current, size, align, allocate_aligned_beyond_bins)
+}
+
+/// The fast path of `allocate_aligned`, as `allocate_from`.
+#[inline(always)]
+pub fn allocate_aligned_from<R>(
+    heap: impl FnOnce() -> &'static Heap,
+    size: usize,
+    align: usize,
+    otherwise: impl FnOnce(usize, usize) -> *mut R,
+) -> *mut R {
+    allocate_from(heap, pooled_size(size, align), |_| otherwise(size, align))
+}
+
+/// What the fast path of `allocate_aligned` does not serve.
+#[inline(never)]
+pub fn allocate_aligned_beyond_bins(size: usize, align: usize) -> *mut u8 {
+    match pooled_size(size, align) {
+        pooled @ ..=MAX_POOLED => allocate_beyond_bins(pooled),
+        _ => allocate_beyond_pools(size, align.max(BLOCK_ALIGN), false).address,
+    }
+}
+
+/// As `allocate_aligned`, and every byte is zero.
+pub fn allocate_zeroed_aligned(size: usize, align: usize) -> *mut u8 {
+    if pooled_size(size, align) <= MAX_POOLED {
+        return cleared(allocate_aligned(size, align), size);
+    }
+    let fresh = allocate_beyond_pools(size, align.max(BLOCK_ALIGN), true);
+    match fresh.zeroed {
+        true => fresh.address,
+        false => cleared(fresh.address, size),
+    }
 }
 
 /// Where an allocated block lies.
@@ -290,7 +327,16 @@ fn find_protected(address: usize, protected: bool) -> Result<Place<'static>, Fau
 /// The block must not be used afterwards.
 #[inline(always)]
 pub unsafe fn free<const CALL: u8>(block: *mut u8) {
-    let heap = thread::current();
+    // SAFETY: passed on from the caller.
+    unsafe { free_or(thread::current(), block, free_elsewhere::<CALL>) }
+}
+
+/// The fast path of `free`, as `allocate_or`: of a block that is of a pool of the heap.
+///
+/// # Safety
+/// As `free`.
+#[inline(always)]
+pub unsafe fn free_or(heap: &Heap, block: *mut u8, otherwise: impl FnOnce(*mut u8)) {
     if let Some((bin, place)) = heap.bin_of(block as usize) {
         // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
         let freed = unsafe { &*block.cast::<Block>() };
@@ -303,7 +349,7 @@ pub unsafe fn free<const CALL: u8>(block: *mut u8) {
             return free_past_bin(freed, heap, place);
         }
     }
-    free_elsewhere::<CALL>(block);
+    otherwise(block);
 }
 
 /// The fast path of `free` when the bin has its fill: the block goes to its pool.
@@ -324,7 +370,7 @@ fn after_event_of(pool: &Pool) {
 
 /// What the fast path of `free` does not serve: null, pools of others and full ones, runs, mappings, mistakes.
 #[inline(never)]
-fn free_elsewhere<const CALL: u8>(block: *mut u8) {
+pub fn free_elsewhere<const CALL: u8>(block: *mut u8) {
     let call = Call::from_number(CALL);
     if block.is_null() {
         return;

@@ -32,15 +32,7 @@ unsafe impl GlobalAlloc for Pymalloc {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if layout.align() <= crate::geometry::BLOCK_ALIGN {
-            return alloc::allocate_zeroed(layout.size());
-        }
-        let block = alloc::allocate_aligned(layout.size(), layout.align());
-        if !block.is_null() {
-            // SAFETY: a new block of at least this size.
-            unsafe { block.write_bytes(0, layout.size()) };
-        }
-        block
+        alloc::allocate_zeroed_aligned(layout.size(), layout.align())
     }
 
     #[inline]

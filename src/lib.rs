@@ -19,7 +19,8 @@
 //!   mapping       blocks that are mappings of their own
 //!   learn         what was given back too early and is kept the next time
 //!   registry fault report conf       a table of addresses; messages; settings
-//!   size_class geometry layout sync os cpu   the ground: pure tables, sizes, the lock, system calls, single instructions
+//!   size_class geometry layout sync os cpu replaced   the ground: pure tables, sizes, the lock, system calls, single instructions,
+//!                                          functions that the program has in the place of exported ones
 //! ```
 //!
 //! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` asks the heap's slot map
@@ -62,6 +63,8 @@ mod learn;
 mod os;
 mod pool;
 mod registry;
+#[cfg(all(feature = "c-abi", not(loom)))]
+mod replaced;
 mod report;
 mod size_class;
 mod sync;

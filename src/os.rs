@@ -1,17 +1,20 @@
 //! System calls: the only place that maps, unmaps and purges memory, and that opens, reads and writes files.
 //!
 //! - `call`: how a call is made, past the C library's functions, which the program may have put its own in the place of;
-//! - `clock`: clocks, without a call.
+//! - `clock`: clocks, without a call;
+//! - `linker`: what the dynamic linker knows.
 //!
 //! Every wrapper leaves `errno` as it found it: only the exported functions may set it, and only
 //! when they fail. No wrapper allocates.
 //!
 //! Of the C library's functions that the library does use, some allocate, or run functions of the program: `pthread_key_create`,
-//! `pthread_setspecific`, `pthread_atfork`, `pthread_create`, `sigaction`, `dlopen`, `dlsym`, `dl_iterate_phdr` and `fwrite`. What must hold: none is called under a lock of the
+//! `pthread_setspecific`, `pthread_atfork`, `pthread_create`, `sigaction`, `fwrite` and those of the dynamic linker. What must hold: none is called under a lock of the
 //! library, nor before what the call would need to allocate is in its place.
 
 mod call;
 mod clock;
+#[cfg(all(feature = "c-abi", not(loom)))]
+pub mod linker;
 
 use call::{system_call, system_call_of_six};
 use core::ffi::{CStr, c_int, c_long};

@@ -22,7 +22,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(300);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PREFIX: &str = "/opt/pymalloc";
 /// The shared library, stripped, is loaded into every process: it stays small.
-const MAX_STRIPPED_SIZE: u64 = 100 * 1024;
+const MAX_STRIPPED_SIZE: u64 = 128 * 1024;
 
 /// The standard names that DESIGN's list gives; the own ones are read off the header.
 const STANDARD_NAMES: &[&str] = &[

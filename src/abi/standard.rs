@@ -1,7 +1,14 @@
-//! The C library's names. Each is its `pymalloc_*` twin, to which the documentation of `own` applies.
+//! The C library's names. Each is its `pymalloc_*` twin, to which the documentation of `own` applies; those that stand for others go through
+//! the program's, if it has replaced these.
 
 use super::own::*;
+use super::through;
+use crate::alloc;
+use crate::fault::Call;
+use crate::replaced;
+use crate::thread;
 use core::ffi::{c_int, c_void};
+use core::mem;
 
 macro_rules! same_as {
     ($($name:ident = $twin:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
@@ -17,22 +24,64 @@ macro_rules! same_as {
 same_as! {
     malloc = pymalloc_malloc(size: usize) -> *mut c_void;
     free = pymalloc_free(ptr: *mut c_void);
-    cfree = pymalloc_free(ptr: *mut c_void);
     calloc = pymalloc_calloc(count: usize, size: usize) -> *mut c_void;
     realloc = pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void;
-    reallocarray = pymalloc_reallocarray(ptr: *mut c_void, count: usize, size: usize) -> *mut c_void;
     posix_memalign = pymalloc_posix_memalign(memptr: *mut *mut c_void, alignment: usize, size: usize) -> c_int;
     aligned_alloc = pymalloc_aligned_alloc(alignment: usize, size: usize) -> *mut c_void;
     memalign = pymalloc_memalign(alignment: usize, size: usize) -> *mut c_void;
     valloc = pymalloc_valloc(size: usize) -> *mut c_void;
     pvalloc = pymalloc_pvalloc(size: usize) -> *mut c_void;
     malloc_usable_size = pymalloc_malloc_usable_size(ptr: *mut c_void) -> usize;
-    free_sized = pymalloc_free_sized(ptr: *mut c_void, size: usize);
-    free_aligned_sized = pymalloc_free_aligned_sized(ptr: *mut c_void, alignment: usize, size: usize);
     malloc_trim = pymalloc_trim(keep: usize) -> c_int;
     malloc_stats = pymalloc_malloc_stats();
     malloc_info = pymalloc_malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int;
     mallinfo2 = pymalloc_mallinfo2() -> Mallinfo2;
+}
+
+macro_rules! frees {
+    ($($name:ident($($other:ident),*), $call:expr;)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(block: *mut c_void $(, $other: usize)*) {
+            $(let _ = $other;)*
+            // SAFETY: passed on from the caller.
+            unsafe {
+                alloc::free_or(thread::current_for_derived(), block.cast(), |block| {
+                    free_elsewhere::<{ $call as u8 }>(block)
+                })
+            }
+        }
+    )*};
+}
+
+frees! {
+    cfree(), Call::Free;
+    free_sized(size), Call::FreeSized;
+    free_aligned_sized(alignment, size), Call::FreeAlignedSized;
+}
+
+/// What the fast path of a function that stands for `free` does not serve.
+#[inline(never)]
+fn free_elsewhere<const CALL: u8>(block: *mut u8) {
+    type Free = unsafe extern "C" fn(*mut u8);
+    match through::free_of(0) {
+        // SAFETY: the function of this name has this type.
+        Some(free) => unsafe { mem::transmute::<*const c_void, Free>(free)(block) },
+        None => alloc::free_elsewhere::<CALL>(block),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, size: usize) -> *mut c_void {
+    // SAFETY: the same contract.
+    unsafe {
+        if replaced::any()
+            && let Some(total) = count.checked_mul(size)
+            && let Some(resized) = through::realloc(block, total)
+        {
+            return resized;
+        }
+        pymalloc_reallocarray(block, count, size)
+    }
 }
 
 /// The C library's older `struct mallinfo`.

@@ -8,6 +8,8 @@
 //! another sentinel: it frees without a heap from then on, and when it still allocates, a
 //! heap is borrowed for the one call.
 
+#[cfg(feature = "c-abi")]
+mod derived;
 mod slot;
 
 use crate::heap::{Heap, roster};
@@ -58,6 +60,23 @@ pub fn current() -> &'static Heap {
     unsafe { &*slot::get() }
 }
 
+/// The same for the functions that stand for others: a sentinel, too, in a program that has replaced any that others stand for.
+#[cfg(feature = "c-abi")]
+#[inline(always)]
+pub fn current_for_derived() -> &'static Heap {
+    // SAFETY: as above.
+    unsafe { &*derived::get() }
+}
+
+/// Sets both pointers to a thread's heap.
+fn set_heap(heap: *const Heap) {
+    slot::set(heap);
+    #[cfg(feature = "c-abi")]
+    if number_of_sentinel(heap).is_some() || !crate::replaced::any() {
+        derived::set(heap);
+    }
+}
+
 /// The calling thread's heap, if it has one.
 pub fn own() -> Option<&'static Heap> {
     let heap = current();
@@ -105,7 +124,7 @@ pub fn with_heap<R>(work: impl FnOnce(&Heap) -> R) -> Option<R> {
 /// The calling thread gets a heap.
 fn birth() -> Option<&'static Heap> {
     let heap = roster::take()?;
-    slot::set(heap);
+    set_heap(heap);
     // From here on the thread can allocate, which the C library does to register the handlers, and to set the key when that is
     // not one of the first 32.
     handle_forks();
@@ -144,7 +163,7 @@ fn exit_key() -> Option<libc::pthread_key_t> {
 /// The thread ends: its heap goes back to the roster. Other keys' destructors, and the C library, may free and
 /// allocate after this.
 unsafe extern "C" fn exit(heap: *mut c_void) {
-    slot::set(no_more());
+    set_heap(no_more());
     // SAFETY: the value was set by `birth`, and heaps are never unmapped.
     roster::give_back(unsafe { &*heap.cast::<Heap>() });
 }

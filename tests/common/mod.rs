@@ -35,7 +35,30 @@ pub fn library() -> &'static Path {
 /// The static library: the one that `PYMALLOC_STATIC_LIBRARY` names, or else the one that is built from this source.
 pub fn static_library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| named_or_built("PYMALLOC_STATIC_LIBRARY", "staticlib", "libpymalloc.a"))
+    LIBRARY.get_or_init(|| {
+        let built = named_or_built("PYMALLOC_STATIC_LIBRARY", "staticlib", "libpymalloc.a");
+        weakened(&built)
+    })
+}
+
+/// The static library with weak names, as `make` leaves it.
+fn weakened(built: &Path) -> PathBuf {
+    let weak = built.with_file_name("libpymalloc-weak.a");
+    // To another name first: several test runs may do this at a time.
+    let unfinished = weak.with_extension(std::process::id().to_string());
+    let output = Command::new("objcopy")
+        .args(["--wildcard", "--weaken-symbols"])
+        .arg(repository().join("scripts/weak-names"))
+        .args([built, unfinished.as_path()])
+        .output()
+        .expect("objcopy can be run");
+    assert!(
+        output.status.success(),
+        "objcopy: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    std::fs::rename(&unfinished, &weak).expect("the library can be renamed");
+    weak
 }
 
 /// The library that is put in front for plugins, built as `make` builds it.
