@@ -33,7 +33,11 @@ CMAKEDIR   := $(LIBDIR)/cmake/pymalloc
 # The parts of pymalloc-heapmap; its name in BINDIR is a link.
 HEAPMAPDIR := $(DATADIR)/pymalloc
 
-BUILD = $(CARGO) rustc --quiet --lib
+# Where a person waits for a build, cargo shows what it does.
+QUIET = --quiet
+demo-library watch: QUIET =
+demo-library watch: CARGO := scripts/patiently $(CARGO)
+BUILD = $(CARGO) rustc $(QUIET) --lib
 # $(call filled,TEMPLATE,FILE): the template with its @NAMES@ replaced, as FILE under DESTDIR.
 filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' \
 	-e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
@@ -43,7 +47,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-default test-small test-checked test-loom check lint demo \
+.PHONY: all small deepbind watch header install uninstall test test-default test-small test-checked test-loom check lint demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start install-peers cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -79,7 +83,7 @@ $(SMALL)/release/libpymalloc.so: $(SOURCES)
 watch: $(WATCH) ## pymalloc-watch, the live view of a running process's heap
 
 $(WATCH): $(SOURCES) | $(SHARED)
-	@$(CARGO) build --quiet --release --features watch --bin pymalloc-watch
+	@$(CARGO) build $(QUIET) --release --features watch --bin pymalloc-watch
 	@touch $@ && $(built)
 
 header: ## generate include/pymalloc.h anew from the Rust source
@@ -147,8 +151,13 @@ lint:
 	@$(CARGO) clippy --quiet --release --lib --features c-abi,small-arenas -- -D warnings
 	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --release --lib --features c-abi --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
 
-demo: $(SHARED) ## CPython on real work: its own allocator against pymalloc, about a minute (PYTHON=... chooses one)
-	@scripts/demo
+demo: ## CPython on real work: its own allocator against pymalloc, about a minute (PYTHON=... chooses one; DOCS=1: README's figures too)
+	@scripts/demo $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(filter-out 0,$(DOCS)),--docs)
+
+demo-library: $(SHARED)
+
+figures: ## write the figures that README.md and docs/ quote anew, from docs/demo.json and the tables of docs/benchmarks.md
+	@scripts/figures
 
 # What the benchmarks are told by variables: ONLY=larson,py3.13 ALLOC=pymalloc,jemalloc PYTHON=python3.12 ROUNDS=3 OUTPUT=folder,
 # and QUICK=1, FRESH=1 (not going on with an interrupted run), DOCS=1 (docs/benchmarks.md too).
@@ -157,7 +166,7 @@ BENCH = scripts/bench run $(if $(ALLOC),--allocators '$(ALLOC)') $(if $(PYTHON),
 	$(if $(filter-out 0,$(QUICK)),--quick) $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(DOCS)),--docs)
 
 bench: ## pymalloc beside its peers, half an hour; QUICK=1, or parts: ONLY=larson,py3.13 ALLOC=pymalloc,jemalloc ROUNDS=3
-	@$(BENCH) $(if $(ONLY),--only '$(ONLY)')
+	@$(BENCH) $(if $(ONLY),--only '$(ONLY)') $(if $(filter-out 0,$(DOCS)),&& scripts/figures)
 
 bench-memory: ## the memory scenarios alone
 	@$(BENCH) --only memory

@@ -1,108 +1,102 @@
-"""Draws resident memory over time, on three allocators, while scripts/demo_waves.py runs: `demo_picture.py FILE`.
+"""Resident memory over time, on three allocators, while scripts/demo_waves.py runs: samples it, and draws it as SVG.
 
-Owns: the sampling, from outside and every 20 ms, and how the picture looks. Runs under the interpreter of the virtual environment
-that has matplotlib; the program that it watches runs there too, without importing it.
+Owns: the sampling, from outside and every 20 ms, and how the picture looks.
 What must hold: the picture is readable on a light and on a dark page (no background of its own, and colours that stand out on both) and
-without telling colours apart (each line has its own dashes and its name beside it).
+without telling colours apart (each line has its own dashes and its name beside it). The same points make the same file.
 """
 
+import html
 import os
-import platform
 import subprocess
 import sys
 import time
 
-import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
-
 import allocators
-import demo
+import demo_result
+from demo_result import GLIBC, OURS, OWN
 
 WAVES = os.path.join(allocators.ROOT, "scripts", "demo_waves.py")
 INTERVAL = 0.020
+WIDTH, HEIGHT = 900, 400
+LEFT, RIGHT, TOP, BOTTOM = 56, 190, 60, 46
 TEXT = "#7d838b"
 # Name, colour of Okabe and Ito's palette, dashes.
-LINES = [
-    ("glibc malloc", "#d55e00", (0, (1, 1))),
-    (demo.OWN, "#cc79a7", (0, (5, 1.5))),
-    (demo.OURS, "#0a84d0", "solid"),
-]
+LINES = [(GLIBC, "#d55e00", "2 3"), (OWN, "#cc79a7", "9 4"), (OURS, "#0a84d0", None)]
+# Between the names of two lines that end side by side.
+APART = 18
 
 
 def resident(pid):
-    """MiB resident, or None once the process has gone."""
+    """KiB resident, or None once the process has gone."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
             for line in rollup:
                 if line.startswith("Rss:"):
-                    return int(line.split()[1]) / 1024
+                    return int(line.split()[1])
     except (FileNotFoundError, ProcessLookupError):
         pass
     return None
 
 
-def watch(name):
-    """The times and the resident MiB of one run."""
-    process = subprocess.Popen([sys.executable, WAVES], env=demo.environment(name), stdout=subprocess.DEVNULL)
+def sample(name, environment, tell):
+    """The points of one run: [milliseconds, KiB], where the size is another than before, and the last."""
+    process = subprocess.Popen([sys.executable, WAVES], env=environment, stdout=subprocess.DEVNULL)
     start = time.monotonic()
-    times, sizes = [], []
+    points, last = [], None
     while process.poll() is None:
         size = resident(process.pid)
         if size is not None:
-            times.append(time.monotonic() - start)
-            sizes.append(size)
+            now = round((time.monotonic() - start) * 1000)
+            # The end of a level stretch is a point too, or the line would slope over it.
+            if points and size != points[-1][1] and last is not None and last[0] != points[-1][0]:
+                points.append(last)
+            if not points or size != points[-1][1]:
+                points.append([now, size])
+            last = [now, size]
+        tell()
         time.sleep(INTERVAL)
     if process.returncode != 0:
         sys.exit(f"demo: the work on {name} ended with {process.returncode}")
-    return times, sizes
+    return points if points[-1] == last else [*points, last]
 
 
-def draw(runs, path):
-    plt.rcParams.update(
-        {
-            "font.size": 11,
-            "svg.hashsalt": "pymalloc",
-            "text.color": TEXT,
-            "axes.labelcolor": TEXT,
-            "axes.edgecolor": TEXT,
-            "xtick.color": TEXT,
-            "ytick.color": TEXT,
-        }
-    )
-    figure, axes = plt.subplots(figsize=(9, 4.2))
+def draw(result):
+    """The picture of a result, as SVG."""
+    waves = result["waves"]
+    # In seconds and MiB, to the next round number.
+    long = max(points[-1][0] for points in waves.values()) / 1000
+    high = -(-max(size for points in waves.values() for _, size in points) // (1024 * 25)) * 25
+    x = lambda seconds: LEFT + seconds / long * (WIDTH - LEFT - RIGHT)
+    y = lambda mib: HEIGHT - BOTTOM - mib / high * (HEIGHT - TOP - BOTTOM)
+    parts = [
+        text(LEFT - 44, 20, f"Syntax trees built and dropped three times, a few facts kept of each (CPython {result['python']})", size=15),
+        text(LEFT - 44, TOP - 14, "resident memory, MiB"),
+    ]
+    for level in range(0, high + 1, 25):
+        parts.append(f'<path d="M{LEFT} {y(level):.1f}H{WIDTH - RIGHT}" stroke="{TEXT}" stroke-opacity="{0.6 if level == 0 else 0.25}"/>')
+        parts.append(text(LEFT - 8, y(level) + 4, str(level), anchor="end"))
+    for second in range(int(long) + 1):
+        parts.append(text(x(second), HEIGHT - BOTTOM + 18, str(second), anchor="middle"))
+    parts.append(text(x(long / 2), HEIGHT - 8, "seconds since the start of the process", anchor="middle"))
     for name, colour, dashes in LINES:
-        times, sizes = runs[name]
-        axes.plot(times, sizes, color=colour, linestyle=dashes, linewidth=2.4, label=name)
-    axes.set_xlabel("seconds since the start of the process")
-    axes.set_ylabel("resident memory, MiB")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.grid(axis="y", color=TEXT, alpha=0.25, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(
-        f"Syntax trees built and dropped three times, a few facts kept of each (CPython {platform.python_version()})",
-        fontsize=11,
-        loc="left",
-    )
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=len(LINES), frameon=False, handlelength=4)
-    for name, colour, _ in LINES:
-        times, sizes = runs[name]
-        axes.annotate(
-            f"{sizes[-1]:.0f} MiB", (times[-1], sizes[-1]), xytext=(6, 0), textcoords="offset points", va="center", color=colour
-        )
-    figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})
+        path = "L".join(f"{x(at / 1000):.1f} {y(size / 1024):.1f}" for at, size in waves[name])
+        dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+        parts.append(f'<path d="M{path}" stroke="{colour}" stroke-width="2.4" stroke-linejoin="round"{dashed}/>')
+    for (name, colour, _), height in names_apart(waves, y):
+        parts.append(text(WIDTH - RIGHT + 8, height + 5, f"{demo_result.at_the_end(result, name):.0f} MiB, {name}", colour=colour, size=14))
+    label = html.escape(demo_result.picture_line(result))
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{label}"'
+    return "\n".join([f'{head} font-family="system-ui, sans-serif" font-size="13" fill="none">', *parts, "</svg>", ""])
 
 
-def main():
-    path = sys.argv[1]
-    runs = {name: watch(name) for name, _, _ in LINES}
-    draw(runs, path)
-    for name, (_, sizes) in runs.items():
-        print(f"{name:<16} peak {max(sizes):6.1f} MiB, at the end {sizes[-1]:6.1f} MiB")
-    print(path)
+def text(x, y, content, colour=TEXT, anchor="start", size=13):
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}" font-size="{size}">{html.escape(content)}</text>'
 
 
-if __name__ == "__main__":
-    main()
+def names_apart(waves, y):
+    """The lines with the heights of their names: where they end, moved up where two would meet."""
+    placed, lowest = [], float("inf")
+    for line in sorted(LINES, key=lambda line: waves[line[0]][-1][1]):
+        lowest = min(y(waves[line[0]][-1][1] / 1024), lowest - APART)
+        placed.append((line, lowest))
+    return placed

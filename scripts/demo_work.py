@@ -15,7 +15,7 @@ import resource
 import sys
 import sysconfig
 
-PASSES = 3
+PASSES = 2
 
 
 class Minify(ast.NodeTransformer):

@@ -1,5 +1,5 @@
-//! The tools in Python: `make bench`, the page that draws heap maps, `pymalloc-run` with the Python module and its example. Their tests are
-//! in `tests/bench_suite/`, `tests/heapmap/` and `tests/run/`, in Python as they are.
+//! The tools in Python: `make bench`, `make demo` and the figures of README.md, the page that draws heap maps, `pymalloc-run` with the Python
+//! module and its example. Their tests are in `tests/bench_suite/`, `tests/demo/`, `tests/heapmap/` and `tests/run/`, in Python as they are.
 //!
 //! Owns: nothing but the commands. Side by side, as each waits for most of its time.
 //!
@@ -44,6 +44,16 @@ fn heapmap_page() {
     lines
         .filter(|line| line.contains("skipped"))
         .for_each(|line| println!("{line}"));
+}
+
+/// They run no benchmark: what is compared was measured before.
+#[test]
+fn demo_and_figures() {
+    run_them(
+        common::unittests("tests/demo"),
+        120,
+        "test_what_is_quoted_is_what_was_measured",
+    );
 }
 
 #[test]

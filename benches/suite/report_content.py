@@ -351,14 +351,19 @@ class Content:
             cells.append(Cell(f"{sum(known)} of {len(known)}") if known else Cell())
         return cells
 
-    def dropped(self):
-        """Geometric means of what is resident once the work is dropped, as (allocator, ratio, note).
-
-        They are over the scenarios in CPython if its own allocator ran any, so that it can be among the others. The note says
-        when an allocator lacks some of them."""
+    def dropped_of(self):
+        """The memory scenarios that `dropped` is over, and that in words: those in CPython if its own allocator ran any, so that it can be
+        among the others. The summary has the means over all of them."""
         group = next((group for group in self.groups if group.key == "memory"), None)
-        own = group and next((a for a in group.allocators if a.key == "own"), group.baseline)
-        workloads = [workload.key for workload in group.workloads if self.ratio(AT_ONCE, group, workload, own)] if own else []
+        own = group and next((a for a in group.allocators if a.key == "own"), None)
+        asked = own or group and group.baseline
+        workloads = [workload.key for workload in group.workloads if self.ratio(AT_ONCE, group, workload, asked)] if asked else []
+        return group, workloads, f"{len(workloads)} scenario{'s' * (len(workloads) != 1)}{' in CPython' if own else ''}"
+
+    def dropped(self):
+        """Geometric means of what is resident once the work is dropped, as (allocator, ratio, note). The note says when an allocator
+        lacks some of the scenarios."""
+        group, workloads, _ = self.dropped_of()
         if not workloads:
             return []
         table = self._table(AT_ONCE.key)
@@ -463,7 +468,8 @@ class Content:
         """What report_plots.picture shows, for those who do not see it."""
         said = "Geometric means of time and of peak memory, as in the summary below"
         bars = ", ".join(f"{a.label} {ratio(value)}{note}" for a, value, note in self.dropped())
-        return f"{said}, and memory still resident once the work is dropped, against glibc: {bars}" if bars else said
+        scenarios = self.dropped_of()[2]
+        return f"{said}, and memory still resident once the work is dropped in the {scenarios}, against glibc: {bars}" if bars else said
 
     def machine_line(self):
         machine = self.machine

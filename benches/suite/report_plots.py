@@ -389,7 +389,7 @@ def picture(report):
             left = width if group else 0
             axes = placed(figure, left + 104, left + width - 50, bottom=24, top=64)
             said = "Memory still resident once the work is dropped"
-            _headings(axes, said, "geometric means; shorter is better; glibc: 1", left=104)
+            _headings(axes, said, f"{report.dropped_of()[2]}, geometric means; shorter is better; glibc: 1", left=104)
             _bars(axes, bars)
         return drawn(figure, ON_ITS_OWN)
 
