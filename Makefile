@@ -149,6 +149,7 @@ lint:
 	@$(CARGO) clippy --quiet --all-targets --features small-arenas,watch -- -D warnings
 	@$(CARGO) clippy --quiet --release --lib --features c-abi -- -D warnings
 	@$(CARGO) clippy --quiet --release --lib --features c-abi,small-arenas -- -D warnings
+	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --locked --manifest-path deepbind/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
 	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --release --lib --features c-abi --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
 
 demo: ## CPython on real work: its own allocator against pymalloc, about a minute (PYTHON=... chooses one; DOCS=1: README's figures too)

@@ -9,7 +9,8 @@
 //!
 //! Owns: the addresses of the next definitions. What must hold:
 //! - The C library sees the program as the caller. It takes the caller's RUNPATH and namespace from the return address, so both functions
-//!   *jump* to the next one and leave the stack as it was.
+//!   *jump* to the next one and leave the stack as it was. (On other machines than x86-64 and AArch64 they call it, and that it becomes a jump is
+//!   left to the compiler.)
 //! - Every other flag, and the other arguments, pass unchanged.
 //! - `dlmopen` keeps the flag for other namespaces: nothing is preloaded in there that it could pass by.
 
@@ -17,11 +18,12 @@
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("RTLD_DEEPBIND is the GNU C library's");
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-compile_error!("a jump to the next dlopen is written for x86-64 and AArch64 only");
 
+#[cfg(all(not(portable), any(target_arch = "x86_64", target_arch = "aarch64")))]
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_void};
+#[cfg(any(portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+use core::mem::transmute;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
@@ -64,7 +66,7 @@ extern "C" fn opens_nothing() -> *mut c_void {
 
 /// # Safety
 /// As for the C library's `dlopen`.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(portable)))]
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dlopen(_file: *const c_char, _mode: i32) -> *mut c_void {
@@ -92,7 +94,7 @@ pub unsafe extern "C" fn dlopen(_file: *const c_char, _mode: i32) -> *mut c_void
 
 /// # Safety
 /// As for the C library's `dlmopen`.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(portable)))]
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dlmopen(_space: isize, _file: *const c_char, _mode: i32) -> *mut c_void {
@@ -124,7 +126,7 @@ pub unsafe extern "C" fn dlmopen(_space: isize, _file: *const c_char, _mode: i32
 
 /// # Safety
 /// As for the C library's `dlopen`.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(portable)))]
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dlopen(_file: *const c_char, _mode: i32) -> *mut c_void {
@@ -151,7 +153,7 @@ pub unsafe extern "C" fn dlopen(_file: *const c_char, _mode: i32) -> *mut c_void
 
 /// # Safety
 /// As for the C library's `dlmopen`.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(portable)))]
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dlmopen(_space: isize, _file: *const c_char, _mode: i32) -> *mut c_void {
@@ -179,6 +181,44 @@ pub unsafe extern "C" fn dlmopen(_space: isize, _file: *const c_char, _mode: i32
         next = sym NEXT_DLMOPEN,
         find = sym find_dlmopen,
     )
+}
+
+/// # Safety
+/// As for the C library's `dlopen`.
+#[cfg(any(portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dlopen(file: *const c_char, mode: i32) -> *mut c_void {
+    type Next = unsafe extern "C" fn(*const c_char, i32) -> *mut c_void;
+    let known = NEXT_DLOPEN.load(Relaxed);
+    let next = if known.is_null() {
+        find_dlopen()
+    } else {
+        known
+    };
+    // SAFETY: a function of the same type, or one that looks at no argument.
+    let next = unsafe { transmute::<*mut c_void, Next>(next) };
+    // SAFETY: the caller's arguments, but for a flag that may always be left out.
+    unsafe { next(file, mode & OTHER_FLAGS) }
+}
+
+/// # Safety
+/// As for the C library's `dlmopen`.
+#[cfg(any(portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dlmopen(space: isize, file: *const c_char, mode: i32) -> *mut c_void {
+    type Next = unsafe extern "C" fn(isize, *const c_char, i32) -> *mut c_void;
+    let known = NEXT_DLMOPEN.load(Relaxed);
+    let next = if known.is_null() {
+        find_dlmopen()
+    } else {
+        known
+    };
+    // LM_ID_BASE, the program's own namespace, is 0.
+    let mode = if space == 0 { mode & OTHER_FLAGS } else { mode };
+    // SAFETY: a function of the same type, or one that looks at no argument.
+    let next = unsafe { transmute::<*mut c_void, Next>(next) };
+    // SAFETY: the caller's arguments, but for a flag that may always be left out.
+    unsafe { next(space, file, mode) }
 }
 
 // Nothing above can panic; a library without std must have one.
