@@ -1,7 +1,7 @@
 //! A thread's heap: birth, exit, fork.
 //!
 //! What it owns: the thread-local pointer to the heap (`slot`), the pthread key whose destructor tells that a thread
-//! ends, and the fork handlers.
+//! ends, and the fork handlers (`fork`).
 //!
 //! The pointer of a thread that has no heap yet leads to a *sentinel*: a heap with empty bins, which owns no
 //! pool. So the fast paths need no test for first use. A thread that has ended (its key's destructor has run) gets
@@ -10,12 +10,15 @@
 
 #[cfg(feature = "c-abi")]
 mod derived;
+mod fork;
 mod slot;
+
+pub use fork::handle_forks;
 
 use crate::heap::{Heap, roster};
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Frees that a thread may make before it gets a heap. More than the C library makes for a thread that never allocates and whose
 /// destructors have all run: that thread would never give its heap back.
@@ -166,37 +169,4 @@ unsafe extern "C" fn exit(heap: *mut c_void) {
     set_heap(no_more());
     // SAFETY: the value was set by `birth`, and heaps are never unmapped.
     roster::give_back(unsafe { &*heap.cast::<Heap>() });
-}
-
-/// Registers the fork handlers, once. Called before any second thread can exist, and before another library can register its
-/// own (`process::start`): handlers that run before a fork run in reverse order, and those of others may allocate.
-pub fn handle_forks() {
-    // With the settings, on a page that every process has.
-    #[unsafe(link_section = ".data.start")]
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    // Relaxed: only the first call goes on, whichever it is.
-    if !REGISTERED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handlers stay as long as the object that they are in, from which the C library knows when to forget them.
-        unsafe {
-            libc::pthread_atfork(
-                Some(before_fork),
-                Some(after_in_parent),
-                Some(after_in_child),
-            );
-        }
-    }
-}
-
-unsafe extern "C" fn before_fork() {
-    roster::hold_for_fork();
-}
-
-unsafe extern "C" fn after_in_parent() {
-    // SAFETY: the C library calls this in the thread that `before_fork` ran in.
-    unsafe { roster::release_after_fork(own(), false) };
-}
-
-unsafe extern "C" fn after_in_child() {
-    // SAFETY: as above.
-    unsafe { roster::release_after_fork(own(), true) };
 }

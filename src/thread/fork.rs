@@ -1,0 +1,166 @@
+//! `fork`: the library and the C library are brought to rest before it, so that the child finds both whole.
+//!
+//! What it owns: the handlers that the C library calls before `fork` and behind it.
+//!
+//! The C library calls the handlers first, and then takes locks of its own, some of which are held by threads that allocate. So ours would be held
+//! while it waits for a thread that waits for ours. What must hold: no lock that it takes after the handlers can be another thread's that
+//! waits for one of ours. Its locks, one by one (glibc 2.17 to 2.41):
+//!
+//! - *The list of streams*, behind the handlers in a process of several threads. `fflush(NULL)` and the end of the process hold it while they wait
+//!   for a stream, whose reader may be in `realloc`. So it is taken here, before any lock of ours; it is recursive, and the C library takes it
+//!   once more. A thread that has it already, and forks from a stream's own function, takes it a third time.
+//! - *Single streams*: `fork` takes none. Who holds one and waits for us goes on after the fork.
+//! - *The configuration of name services*, behind the handlers, since 2.34, for a moment. It is held while `/etc/nsswitch.conf` is read, which allocates: at the first
+//!   look-up of a user or host, and when the file has changed. No function takes it for others. A fork in these very microseconds hangs, as with
+//!   every `malloc` that is not the C library's own.
+//! - *The list of handlers*: until 2.35 held all the time; since then given back while a handler runs, and taken again after. To register a handler
+//!   allocates under it from the 49th handler on: another such gap.
+//! - *The loader's*: `fork` takes none of them. `dlsym`, below, takes one, when nothing is held yet.
+//! - *Locales, time zone, resolver, exit handlers*: `fork` takes none of them. A child may find one taken, whatever its `malloc`.
+//! - *The C library's own heap*: unused, and so free at any time.
+//!
+//! In the other direction there is nothing: the library calls no function of the C library that takes a lock while it holds one of its own.
+
+use super::own;
+use crate::heap::roster;
+use core::ffi::{CStr, c_char, c_void};
+use core::mem;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+/// Registers the fork handlers, once. Before `main` that is before another library can register its own (`process::start`): handlers that run
+/// before a fork run in reverse order, and those of others may allocate. In a library that is opened later others may come first, and there may be several threads.
+pub fn handle_forks() {
+    // With the settings, on a page that every process has.
+    #[unsafe(link_section = ".data.start")]
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: only the first call goes on, whichever it is. A fork that another thread begins before that one is done is not prepared for.
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handlers stay as long as the object that they are in, from which the C library knows when to forget them.
+        unsafe {
+            libc::pthread_atfork(
+                Some(before_fork),
+                Some(after_in_parent),
+                Some(after_in_child),
+            );
+        }
+    }
+}
+
+/// Whether the list of streams is held for the fork that is under way. Written and read while the locks of the library are held for it.
+static HOLDS_STREAMS: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn before_fork() {
+    let holds = streams::hold();
+    roster::hold_for_fork();
+    // Relaxed: the locks order it.
+    HOLDS_STREAMS.store(holds, Ordering::Relaxed);
+}
+
+unsafe extern "C" fn after_in_parent() {
+    let held = HOLDS_STREAMS.load(Ordering::Relaxed);
+    // SAFETY: the C library calls this in the thread that `before_fork` ran in.
+    unsafe { roster::release_after_fork(own(), false) };
+    if held {
+        streams::release();
+    }
+}
+
+unsafe extern "C" fn after_in_child() {
+    let held = HOLDS_STREAMS.load(Ordering::Relaxed);
+    // SAFETY: as above, in the child's copy of it.
+    unsafe { roster::release_after_fork(own(), true) };
+    if held {
+        streams::reset();
+    }
+}
+
+/// The C library's list of streams, by functions that it exports for debuggers and the like since 2.2.5. They are looked up at the first fork, so that a process that
+/// never forks has nothing to look up at its start. Where they are not found (a program without a dynamic loader), the list is not held.
+mod streams {
+    use super::*;
+
+    /// A name of the C library that was not looked for yet.
+    const UNKNOWN: *mut c_void = ptr::null_mut();
+
+    /// Where a name of the C library is.
+    struct Name {
+        name: &'static CStr,
+        found: AtomicPtr<c_void>,
+    }
+
+    /// What a name leads to that the C library does not have.
+    static NOTHING: c_char = 0;
+
+    impl Name {
+        const fn new(name: &'static CStr) -> Self {
+            Name {
+                name,
+                found: AtomicPtr::new(UNKNOWN),
+            }
+        }
+
+        /// Where it is. The caller holds no lock, as `dlsym` takes the loader's, and may allocate.
+        fn find(&self) -> Option<*mut c_void> {
+            // Relaxed, here and below: the same is found each time.
+            let mut found = self.found.load(Ordering::Relaxed);
+            if found == UNKNOWN {
+                // SAFETY: a C string.
+                found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, self.name.as_ptr()) };
+                if found.is_null() {
+                    found = (&raw const NOTHING).cast_mut().cast();
+                }
+                self.found.store(found, Ordering::Relaxed);
+            }
+            (!ptr::eq(found, (&raw const NOTHING).cast())).then_some(found)
+        }
+
+        /// Calls the function of that name, if there is one.
+        ///
+        /// # Safety
+        /// The name must be that of a function that takes and returns nothing, and may be called now.
+        unsafe fn call(&self) {
+            if let Some(function) = self.find() {
+                // SAFETY: passed on from the caller.
+                unsafe { mem::transmute::<*mut c_void, extern "C" fn()>(function)() }
+            }
+        }
+    }
+
+    static LOCK: Name = Name::new(c"_IO_list_lock");
+    static UNLOCK: Name = Name::new(c"_IO_list_unlock");
+    static RESET: Name = Name::new(c"_IO_list_resetlock");
+    /// A byte that is not 0 while the process has a single thread, since 2.32.
+    static SINGLE: Name = Name::new(c"__libc_single_threaded");
+
+    /// Whether the C library knows of one thread only.
+    fn has_one_thread() -> bool {
+        // SAFETY: a byte that the C library has there. Another thread may change it only when there is another.
+        SINGLE
+            .find()
+            .is_some_and(|byte| unsafe { byte.cast::<c_char>().read_volatile() != 0 })
+    }
+
+    /// Takes the list, waits for it if need be. False where that is not possible, or nobody else could have it: the C library
+    /// itself leaves it alone then, in the child too.
+    pub fn hold() -> bool {
+        if has_one_thread() || UNLOCK.find().is_none() || RESET.find().is_none() {
+            return false;
+        }
+        // SAFETY: the function takes the list's lock, which is recursive.
+        unsafe { LOCK.call() };
+        LOCK.find().is_some()
+    }
+
+    /// Gives the list back, in the parent.
+    pub fn release() {
+        // SAFETY: this thread has taken it, in `hold`.
+        unsafe { UNLOCK.call() };
+    }
+
+    /// Makes the list nobody's, in the child. The C library has done so already, if it took it before the fork.
+    pub fn reset() {
+        // SAFETY: the child has one thread, and `hold` has taken the list in its parent.
+        unsafe { RESET.call() };
+    }
+}
