@@ -153,7 +153,9 @@ static void impossible_sizes_are_refused(void)
             expect_refused("realloc", size, hide(realloc(hide(old[which]), size)));
 
         void *output = &output;
+        errno = 0;
         CHECK(posix_memalign(&output, 64, size) == ENOMEM, "posix_memalign of 0x%zx does not return ENOMEM", size);
+        CHECK(errno == ENOMEM, "posix_memalign of 0x%zx sets errno %d", size, errno);
         CHECK(output == &output, "posix_memalign of 0x%zx fails and yet writes its output", size);
         errno = UNTOUCHED_ERRNO;
     }
@@ -315,7 +317,8 @@ static void bad_alignments_are_refused(void)
     for (size_t at = 0; at < COUNT_OF(never_powers); at++) {
         size_t alignment = hide_size(never_powers[at]);
         void *output = &output;
-        CHECK(posix_memalign(&output, alignment, 100) == EINVAL, "posix_memalign(%zu) does not return EINVAL",
+        errno = 0;
+        CHECK(posix_memalign(&output, alignment, 100) == EINVAL && errno == EINVAL, "posix_memalign(%zu) does not return EINVAL",
               alignment);
         CHECK(output == &output, "posix_memalign(%zu) fails and yet writes its output", alignment);
         errno = UNTOUCHED_ERRNO;
@@ -326,7 +329,8 @@ static void bad_alignments_are_refused(void)
     /* Powers of two, but not multiples of the size of a pointer: an error to posix_memalign alone. */
     for (size_t alignment = 1; alignment < sizeof(void *); alignment *= 2) {
         void *output = &output;
-        CHECK(posix_memalign(&output, alignment, 100) == EINVAL, "posix_memalign(%zu) does not return EINVAL",
+        errno = 0;
+        CHECK(posix_memalign(&output, alignment, 100) == EINVAL && errno == EINVAL, "posix_memalign(%zu) does not return EINVAL",
               alignment);
         CHECK(output == &output, "posix_memalign(%zu) fails and yet writes its output", alignment);
         void *block = hide(aligned_alloc(alignment, 100));

@@ -123,7 +123,7 @@ typedef struct pymalloc_info {
  */
 typedef struct pymalloc_stats {
     /**
-     * Bytes of the whole process that are resident; 0 where /proc is not there.
+     * Bytes of the whole process that are resident; 0 where /proc is not there. malloc_stats() and malloc_info() do not ask for it.
      */
     size_t resident;
     /**
@@ -266,7 +266,7 @@ void *pymalloc_reallocarray(void *ptr,
 
 /**
  * As posix_memalign(3): stores a block of at least `size` bytes at a multiple of `alignment`, a power of two
- * and a multiple of the size of a pointer, in `*memptr`. Returns 0, EINVAL or ENOMEM; on error `*memptr` is left alone.
+ * and a multiple of the size of a pointer, in `*memptr`. Returns 0, EINVAL or ENOMEM; on error errno is set to that as well, and `*memptr` is left alone.
  * Thread-safe.
  */
 int pymalloc_posix_memalign(void **memptr,
@@ -332,7 +332,7 @@ int pymalloc_inspect(const void *ptr,
                      struct pymalloc_info *info);
 
 /**
- * Writes a table of arenas, pools and blocks to stderr, as malloc_stats(3). Allocates nothing. Thread-safe.
+ * Writes a table of arenas, pools and blocks to stderr, as malloc_stats(3). Allocates nothing, and asks the system nothing. Thread-safe.
  */
 void pymalloc_malloc_stats(void);
 
@@ -346,7 +346,7 @@ int pymalloc_malloc_info(int options,
 /**
  * Counts the figures of the library into `*stats`. `size` is `sizeof(pymalloc_stats)`: as many bytes are filled as both it
  * and the library's own structure have, so that a program may have been compiled with the header of another version; what is
- * behind stays as it is. Returns 0, or -1 with errno EINVAL when `stats` is NULL or `size` is 0. What other threads allocate
+ * behind stays as it is. Reads /proc. Returns 0, or -1 with errno EINVAL when `stats` is NULL or `size` is 0. What other threads allocate
  * and free meanwhile is counted or not. Walks over all arenas; allocates nothing. Thread-safe. See pymalloc_stats_json() for
  * the figures of each size class.
  */
@@ -355,7 +355,7 @@ int pymalloc_stats_get(struct pymalloc_stats *stats,
 
 /**
  * Writes the figures of the library and of each size class to the file descriptor `fd`: one JSON object on one line.
- * Returns 0, or -1 with the errno of the write; a part may have been written then. Allocates nothing. Thread-safe.
+ * Returns 0, or -1 with the errno of the write; a part may have been written then. Reads /proc. Allocates nothing. Thread-safe.
  */
 int pymalloc_stats_json(int fd);
 

@@ -13,10 +13,11 @@ use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
 use crate::heap::{
-    Heap, MapPlace, after_event, free_foreign, free_own, is_free, open_full_pools, roster,
+    Bin, Heap, MapPlace, after_event, free_foreign, free_own, is_free, open_full_pools, roster,
 };
 use crate::large;
 use crate::mapping;
+use crate::os::SMALLEST_PAGE;
 use crate::pool::{Block, NotAllocated, Pool};
 use crate::size_class;
 use crate::thread;
@@ -284,7 +285,7 @@ fn find(address: usize) -> Result<Place<'static>, Fault> {
     find_protected(address, false)
 }
 
-/// The same; with `protected`, of a block that the program may have protected from being read.
+/// The same; with `protected`, of a block that the program may have protected from being read: whether it is free is not looked at then.
 fn find_protected(address: usize, protected: bool) -> Result<Place<'static>, Fault> {
     match arena::run_of(address) {
         Slot::Run(header) => {
@@ -297,9 +298,8 @@ fn find_protected(address: usize, protected: bool) -> Result<Place<'static>, Fau
                     false => Err(Fault::Interior),
                 };
             }
-            let is_marked = |block: &Block| match protected {
-                true => pool.shows_mark(block),
-                false => block.is_marked_free(),
+            let is_marked = |block: &Block| {
+                !(protected && pool.may_be_protected(block)) && block.is_marked_free()
             };
             match pool.block_at(address) {
                 Ok(block) if is_marked(block) && is_free(thread::own(), pool, block) => {
@@ -403,8 +403,47 @@ fn free_in_pool(pool: &Pool, block: &Block) {
     }
 }
 
-/// Bytes of a block that the program may use; 0 for null. As `free` for other pointers.
+/// Bytes of a block that the program may use; 0 for null. As `free` for other pointers. The block is not read where the program may have
+/// protected it.
+#[inline(always)]
 pub fn usable_size(block: *mut u8, call: Call) -> usize {
+    let heap = thread::current();
+    let Some((bin, _)) = heap.bin_of(block as usize) else {
+        return usable_size_elsewhere(block, call);
+    };
+    // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
+    let held = unsafe { &*block.cast::<Block>() };
+    if may_start_page(block) {
+        return usable_size_of_page(held, bin, heap, call);
+    }
+    // SAFETY: the program holds the block, or else it is free and ours.
+    match unsafe { held.is_marked_free_already() } {
+        true => usable_size_elsewhere(block, call),
+        false => heap.block_size_of(bin),
+    }
+}
+
+/// Whether a block starts where a page may. (The bits that are zero in each block are left out: the test takes an instruction less.)
+#[inline(always)]
+fn may_start_page(block: *mut u8) -> bool {
+    block as usize & (SMALLEST_PAGE - BLOCK_ALIGN) == 0
+}
+
+/// The rest of `usable_size` for a block of one of the thread's own pools at the start of a page. If the page lies wholly in the block, the
+/// program may have protected it, and whether the block is free is not looked at.
+#[inline(never)]
+fn usable_size_of_page(held: &Block, bin: &Bin, heap: &Heap, call: Call) -> usize {
+    let size = heap.block_size_of(bin);
+    // SAFETY: the program holds the block, or else it is free and ours; and no page lies in it.
+    match size < SMALLEST_PAGE && unsafe { held.is_marked_free_already() } {
+        true => usable_size_elsewhere(ptr::from_ref(held).cast_mut().cast(), call),
+        false => size,
+    }
+}
+
+/// What the fast path of `usable_size` does not serve.
+#[inline(never)]
+fn usable_size_elsewhere(block: *mut u8, call: Call) -> usize {
     if block.is_null() {
         return 0;
     }

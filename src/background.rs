@@ -75,7 +75,7 @@ extern "C" fn run(asked: *mut c_void) -> *mut c_void {
         let asked = ASKED.load(Ordering::Relaxed);
         if asked != answered {
             answered = asked;
-            stats::print();
+            stats::print(&stats::collect().of_this_process());
             heapmap::append(false);
         }
         if purge.is_due(now()) {

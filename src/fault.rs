@@ -34,6 +34,14 @@ impl Call {
         call
     }
 
+    /// Whether the block is given up.
+    fn frees(self) -> bool {
+        match self {
+            Call::Free | Call::FreeSized | Call::FreeAlignedSized | Call::Delete => true,
+            Call::Realloc | Call::ReallocArray | Call::UsableSize => false,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Call::Free => "free",
@@ -63,15 +71,17 @@ pub enum Fault {
 }
 
 impl Fault {
-    fn text(self) -> &'static str {
+    fn text(self, frees: bool) -> &'static str {
         match self {
             Fault::Foreign => "invalid pointer: not from this allocator",
             Fault::Interior => "invalid pointer: not the start of a block",
-            Fault::AlreadyFree => "double free: the block is already free",
+            Fault::AlreadyFree if frees => "double free: the block is already free",
+            Fault::AlreadyFree => "invalid pointer: the block is already free",
             Fault::NeverAllocated => "invalid pointer: this memory was never handed out",
-            Fault::Unallocated => {
+            Fault::Unallocated if frees => {
                 "invalid pointer or double free: no block is allocated here (any more)"
             }
+            Fault::Unallocated => "invalid pointer: no block is allocated here (any more)",
         }
     }
 }
@@ -85,7 +95,7 @@ pub fn end(call: Call, pointer: *const u8, fault: Fault) -> ! {
         .text("(")
         .address(pointer as usize)
         .text("): ")
-        .text(fault.text())
+        .text(fault.text(call.frees()))
         .send();
     os::abort()
 }

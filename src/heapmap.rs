@@ -193,7 +193,7 @@ fn write_head(text: &mut Text) {
         write_numbers(text, &[class.block_size, class.blocks, class.slots]);
     }
     text.text("]").member(b"totals");
-    stats::collect().write_json(text);
+    stats::collect().of_this_process().write_json(text);
 }
 
 /// The next item of a list: a list of numbers.

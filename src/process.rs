@@ -33,7 +33,7 @@ extern "C" fn end() {
         os::Signals::OF_WRITES.hold();
     }
     if prints {
-        stats::print();
+        stats::print(&stats::collect().of_this_process());
     }
     heapmap::append(true);
 }

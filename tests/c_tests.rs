@@ -251,9 +251,45 @@ programs! {
     realloc_growth: "realloc_growth.c", [], 60, [linked: Linked, preloaded: Preloaded];
     arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
     interposed_system_functions: "interposed.c", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    usable_size_of_protected_blocks: "usable_size.c", [], 60, [linked: Linked, preloaded: Preloaded];
     own_operators: "own_operators.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     own_malloc: "own_malloc.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     cpp_features: "cpp_features.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+}
+
+/// The functions of the malloc family make the system calls that the README names, and no others.
+mod system_calls {
+    use super::*;
+
+    /// What the README says that a filter of system calls must know.
+    fn named() -> Vec<String> {
+        let text = fs::read_to_string(repository().join("README.md")).expect("there is a README");
+        let (_, rest) = text
+            .split_once(
+                "A filter of system calls that ends the process at one it does not know must know ",
+            )
+            .expect("the README names the system calls");
+        let (list, _) = rest.split_once('.').expect("a sentence ends");
+        let names = list.split('`').skip(1).step_by(2);
+        names.map(str::to_string).collect()
+    }
+
+    fn are_those_named(way: Way) {
+        let named = named();
+        assert!(named.len() >= 5, "{named:?}");
+        let names: Vec<&str> = named.iter().map(String::as_str).collect();
+        expect_success("filtered.c", way, &names, 60);
+    }
+
+    #[test]
+    fn linked() {
+        are_those_named(Way::Linked);
+    }
+
+    #[test]
+    fn preloaded() {
+        are_those_named(Way::Preloaded);
+    }
 }
 
 /// Forms of `operator new` that fail in a plugin.
@@ -528,8 +564,15 @@ mod misuse {
         if !line.starts_with("pymalloc: ") || !outcome.stderr.ends_with('\n') {
             return complain("not a whole line that starts with `pymalloc: `");
         }
-        if kind.starts_with("purged") && !line.contains("double free: ") {
+        let is_double_free = line.contains("double free");
+        if kind.starts_with("purged") && !line.ends_with(": the block is already free") {
             return complain("the line does not say that the block was freed before");
+        }
+        if is_double_free && !function_of(call).starts_with("free") {
+            return complain("the line speaks of a double free, and nothing was to be freed");
+        }
+        if kind.starts_with("purged") && function_of(call).starts_with("free") && !is_double_free {
+            return complain("the line does not say that the block was freed twice");
         }
         if !line.contains(&format!("{}(", function_of(call))) {
             return complain("the line does not name the call");

@@ -139,7 +139,7 @@ pub unsafe extern "C" fn pymalloc_reallocarray(
 }
 
 /// As posix_memalign(3): stores a block of at least `size` bytes at a multiple of `alignment`, a power of two
-/// and a multiple of the size of a pointer, in `*memptr`. Returns 0, EINVAL or ENOMEM; on error `*memptr` is left alone.
+/// and a multiple of the size of a pointer, in `*memptr`. Returns 0, EINVAL or ENOMEM; on error errno is set to that as well, and `*memptr` is left alone.
 /// Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pymalloc_posix_memalign(
@@ -148,10 +148,12 @@ pub unsafe extern "C" fn pymalloc_posix_memalign(
     size: usize,
 ) -> c_int {
     if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<*mut c_void>()) {
+        invalid_argument();
         return libc::EINVAL;
     }
     let block = alloc::allocate_aligned(size, alignment);
     if block.is_null() {
+        out_of_memory();
         return libc::ENOMEM;
     }
     // SAFETY: the caller's pointer is valid for writing.
@@ -244,10 +246,10 @@ pub unsafe extern "C" fn pymalloc_inspect(ptr: *const c_void, info: *mut Info) -
     c_int::from(found.kind != Kind::None)
 }
 
-/// Writes a table of arenas, pools and blocks to stderr, as malloc_stats(3). Allocates nothing. Thread-safe.
+/// Writes a table of arenas, pools and blocks to stderr, as malloc_stats(3). Allocates nothing, and asks the system nothing. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_malloc_stats() {
-    stats::print();
+    stats::print(&stats::collect());
 }
 
 /// As malloc_info(3): writes an XML document about the library's memory to `stream`. `options` must be 0. Returns 0, or EINVAL for
@@ -285,7 +287,7 @@ fn status(error: c_int) -> c_int {
 
 /// Counts the figures of the library into `*stats`. `size` is `sizeof(pymalloc_stats)`: as many bytes are filled as both it
 /// and the library's own structure have, so that a program may have been compiled with the header of another version; what is
-/// behind stays as it is. Returns 0, or -1 with errno EINVAL when `stats` is NULL or `size` is 0. What other threads allocate
+/// behind stays as it is. Reads /proc. Returns 0, or -1 with errno EINVAL when `stats` is NULL or `size` is 0. What other threads allocate
 /// and free meanwhile is counted or not. Walks over all arenas; allocates nothing. Thread-safe. See pymalloc_stats_json() for
 /// the figures of each size class.
 #[unsafe(no_mangle)]
@@ -293,7 +295,7 @@ pub unsafe extern "C" fn pymalloc_stats_get(stats: *mut Stats, size: usize) -> c
     if stats.is_null() || size == 0 {
         return status(libc::EINVAL);
     }
-    let found = stats::collect().whole;
+    let found = stats::collect().of_this_process().whole;
     // SAFETY: the caller's memory is writable for this many bytes; it may be a part of a structure only.
     unsafe {
         ptr::copy_nonoverlapping(
@@ -306,12 +308,12 @@ pub unsafe extern "C" fn pymalloc_stats_get(stats: *mut Stats, size: usize) -> c
 }
 
 /// Writes the figures of the library and of each size class to the file descriptor `fd`: one JSON object on one line.
-/// Returns 0, or -1 with the errno of the write; a part may have been written then. Allocates nothing. Thread-safe.
+/// Returns 0, or -1 with the errno of the write; a part may have been written then. Reads /proc. Allocates nothing. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_stats_json(fd: c_int) -> c_int {
     let mut buffer = [0; BUFFER];
     let mut text = Text::to(fd, &mut buffer);
-    stats::collect().write_json(&mut text);
+    stats::collect().of_this_process().write_json(&mut text);
     status(text.text("\n").flush())
 }
 

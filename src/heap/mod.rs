@@ -19,6 +19,8 @@ mod slot_map;
 mod usedpools;
 
 #[cfg(not(loom))]
+pub use bin::Bin;
+#[cfg(not(loom))]
 pub use slack::mind_learned;
 #[cfg(not(loom))]
 pub use slot_map::MapPlace;

@@ -451,17 +451,12 @@ impl Pool {
         if !self.may_be_protected(block) {
             return Some(load());
         }
-        match os::read_word(word) {
-            Ok(word) => Some(word),
-            Err(libc::EFAULT) => None,
-            // The call is not there, or not permitted.
-            Err(_) => Some(load()),
-        }
+        os::is_readable(word).then(load)
     }
 
     /// Whether a page lies wholly in the block, which the program may have protected from being read.
     #[cfg(not(loom))]
-    fn may_be_protected(&self, block: &Block) -> bool {
+    pub fn may_be_protected(&self, block: &Block) -> bool {
         let page = os::page_size();
         self.block_size() >= page && (ptr::from_ref(block) as usize).is_multiple_of(page)
     }

@@ -11,7 +11,7 @@ use core::ptr;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Stats {
-    /// Bytes of the whole process that are resident; 0 where /proc is not there.
+    /// Bytes of the whole process that are resident; 0 where /proc is not there. malloc_stats() and malloc_info() do not ask for it.
     pub resident: usize,
     /// Bytes of the blocks that the program has.
     pub bytes_in_use: usize,
@@ -114,6 +114,13 @@ pub struct Figure {
     pub name: &'static [u8],
     pub meaning: &'static [u8],
     pub value: usize,
+}
+
+impl Figure {
+    /// Whether it was asked for: no process has nothing that is resident.
+    pub fn is_known(&self) -> bool {
+        self.value > 0 || self.name != b"resident"
+    }
 }
 
 /// Cuts what comes before the first `byte` off a text; nothing if it is not there.

@@ -36,7 +36,7 @@ pub struct Blocks {
 
 /// Figures of the whole library, and those of each size class.
 pub struct Counted {
-    /// Whose they are.
+    /// Whose they are; 0 until that was asked (`of_this_process`).
     pub pid: u32,
     pub whole: Stats,
     /// Blocks in pools that were freed.
@@ -89,7 +89,8 @@ impl Blocks {
     }
 }
 
-/// Counts everything.
+/// Counts everything that the library knows by itself: what the functions of the malloc family tell makes no call of its own to the system,
+/// since a filter may end the process at one that it does not know.
 #[inline(never)]
 pub fn collect() -> Counted {
     let (mappings, heaps) = (mapping::counts(), roster::counts());
@@ -120,7 +121,7 @@ pub fn collect() -> Counted {
     }
     let (noted, learned) = (pages::loose_bytes(), learn::kept_bytes());
     let whole = Stats {
-        resident: os::resident_bytes(),
+        resident: 0,
         bytes_in_use: in_use + large_bytes + mappings.live_bytes,
         bytes_free: free + mappings.cached_bytes,
         arenas_live: arenas.live,
@@ -148,7 +149,7 @@ pub fn collect() -> Counted {
             .saturating_add(learned),
     };
     Counted {
-        pid: os::process_id(),
+        pid: 0,
         whole,
         classes,
         free_blocks,
@@ -157,11 +158,19 @@ pub fn collect() -> Counted {
 
 /// Writes the table to stderr. That it cannot be written is nobody's business.
 #[inline(never)]
-pub fn print() {
-    collect().write_table(&mut Text::to(STDERR, &mut [0; BUFFER]));
+pub fn print(counted: &Counted) {
+    counted.write_table(&mut Text::to(STDERR, &mut [0; BUFFER]));
 }
 
 impl Counted {
+    /// The same figures with those that only the system knows.
+    #[inline(never)]
+    pub fn of_this_process(mut self) -> Self {
+        self.pid = os::process_id();
+        self.whole.resident = os::resident_bytes();
+        self
+    }
+
     /// Visits a row for each class that has pools: what `figures::COLUMNS` names.
     #[inline(never)]
     pub fn each_row(&self, visit: &mut dyn FnMut(&Row)) {

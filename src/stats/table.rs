@@ -46,8 +46,11 @@ impl Counted {
         write_line(text, all_pools, b"bytes of pools");
         write_line(text, all_used, b"bytes in use in pools");
         write_line(text, percent(all_used, all_pools), b"% of the pools in use");
-        self.whole
-            .each(&mut |figure| write_line(text, figure.value, figure.meaning));
+        self.whole.each(&mut |figure| {
+            if figure.is_known() {
+                write_line(text, figure.value, figure.meaning);
+            }
+        });
         text.flush();
     }
 }

@@ -16,6 +16,9 @@ impl Counted {
             text.text("/>").end_line();
         });
         self.whole.each(&mut |figure| {
+            if !figure.is_known() {
+                return;
+            }
             let tag = |text: &mut Text| {
                 text.bytes(figure.group);
                 if !figure.group.is_empty() {
