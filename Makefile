@@ -70,6 +70,7 @@ $(DEEPBIND): $(wildcard deepbind/*)
 	@install -D -m 755 $(CARGO_TARGET_DIR)/deepbind/release/libpymalloc_deepbind.so $@ && $(built)
 
 deepbind: $(DEEPBIND)
+	@:
 
 $(HEADER):
 	@$(MAKE) --no-print-directory header
@@ -156,6 +157,7 @@ demo: ## CPython on real work: its own allocator against pymalloc, about a minut
 	@scripts/demo $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(filter-out 0,$(DOCS)),--docs)
 
 demo-library: $(SHARED)
+	@:
 
 figures: ## write the figures that README.md and docs/ quote anew, from docs/demo.json and the tables of docs/benchmarks.md
 	@scripts/figures

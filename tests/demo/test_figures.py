@@ -89,6 +89,10 @@ class Figures(unittest.TestCase):
         self.write("docs/benchmarks.md", self.read("docs/benchmarks.md").replace("### Summary", "### Sum"))
         self.assertEqual(self.figures(), (1, "figures: docs/benchmarks.md has no table of a summary\n"))
 
+    def test_a_part_of_the_benchmarks_is_not_enough(self):
+        self.write("docs/benchmarks.md", re.sub(r"\| CPython 3.*\n\|  \| peak memory.*\n", "", self.read("docs/benchmarks.md")))
+        self.assertEqual(self.figures(), (1, "figures: docs/benchmarks.md is of a part of make bench: README needs all of it\n"))
+
 
 if __name__ == "__main__":
     unittest.main()
