@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium")
 class Browser(drawing.InDirectory):
     def dump(self, *more):
         """The document as it is once the page has drawn."""
-        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--virtual-time-budget=10000"]
+        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--virtual-time-budget=60000"]
         command += [f"--user-data-dir={self.path('profile')}", *more]
         environment = dict(os.environ, HOME=self.directory, TZ="UTC")
         result = subprocess.run(
