@@ -30,8 +30,8 @@ WATCH      := $(RELEASE)/pymalloc-watch
 HEADER     := include/pymalloc.h
 LIBRARY    := libpymalloc.so.$(VERSION)
 CMAKEDIR   := $(LIBDIR)/cmake/pymalloc
-# The parts of pymalloc-heapmap; its name in BINDIR is a link.
-HEAPMAPDIR := $(DATADIR)/pymalloc
+# The parts of pymalloc-run and of pymalloc-heapmap; the name of the latter in BINDIR is a link.
+PARTSDIR   := $(DATADIR)/pymalloc
 
 # Where a person waits for a build, cargo shows what it does.
 QUIET = --quiet
@@ -105,11 +105,13 @@ install: all $(wildcard $(WATCH)) ## install under PREFIX (/usr/local); DESTDIR,
 	@$(call filled,scripts/cmake/pymallocConfig.cmake.in,$(CMAKEDIR)/pymallocConfig.cmake)
 	@$(call filled,scripts/cmake/pymallocConfigVersion.cmake.in,$(CMAKEDIR)/pymallocConfigVersion.cmake)
 	@sed -e "s|^INSTALLED_LIBRARY = .*|INSTALLED_LIBRARY = \"$(call way,$(BINDIR),$(LIBDIR))/libpymalloc.so.$(SOVERSION)\"|" \
+		-e "s|^INSTALLED_PARTS = .*|INSTALLED_PARTS = \"$(call way,$(BINDIR),$(PARTSDIR))/pymalloc-run-parts\"|" \
 		scripts/pymalloc-run > $(DESTDIR)$(BINDIR)/pymalloc-run && chmod 755 $(DESTDIR)$(BINDIR)/pymalloc-run
-	@install -d $(DESTDIR)$(HEAPMAPDIR)/heapmap-page
-	@install -m 755 scripts/heapmap $(DESTDIR)$(HEAPMAPDIR)/heapmap
-	@install -m 644 $(wildcard scripts/heapmap-page/*.*) $(DESTDIR)$(HEAPMAPDIR)/heapmap-page
-	@ln -sf $(call way,$(BINDIR),$(HEAPMAPDIR))/heapmap $(DESTDIR)$(BINDIR)/pymalloc-heapmap
+	@install -d $(DESTDIR)$(PARTSDIR)/pymalloc-run-parts $(DESTDIR)$(PARTSDIR)/heapmap-page
+	@install -m 644 $(wildcard scripts/pymalloc-run-parts/*.py) $(DESTDIR)$(PARTSDIR)/pymalloc-run-parts
+	@install -m 755 scripts/heapmap $(DESTDIR)$(PARTSDIR)/heapmap
+	@install -m 644 $(wildcard scripts/heapmap-page/*.*) $(DESTDIR)$(PARTSDIR)/heapmap-page
+	@ln -sf $(call way,$(BINDIR),$(PARTSDIR))/heapmap $(DESTDIR)$(BINDIR)/pymalloc-heapmap
 	@$(if $(wildcard $(WATCH)),install -s -m 755 $(WATCH) $(DESTDIR)$(BINDIR)/pymalloc-watch)
 	@echo "installed pymalloc $(VERSION) in $(DESTDIR)$(PREFIX)"
 
@@ -118,7 +120,7 @@ uninstall: ## remove what install put there
 		$(DESTDIR)$(LIBDIR)/libpymalloc-deepbind.so \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/pymalloc.pc $(DESTDIR)$(INCLUDEDIR)/pymalloc.h
 	@rm -f $(addprefix $(DESTDIR)$(BINDIR)/,pymalloc-run pymalloc-heapmap pymalloc-watch)
-	@rm -rf $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(HEAPMAPDIR)
+	@rm -rf $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(PARTSDIR)
 	@echo "removed pymalloc from $(DESTDIR)$(PREFIX)"
 
 test: test-default test-small test-checked test-loom ## every test, on both geometries and with all assertions, and the model checks

@@ -1,9 +1,10 @@
 //! The optional background thread: it gives back what was learned while the program does nothing, and writes statistics and
-//! snapshots of the heap when a signal asks for them, or at intervals.
+//! snapshots of the heap when a signal asks for them, or at intervals, at which it tells the collector the figures too.
 //!
-//! There is none unless `conf::BACKGROUND_PURGE`, `conf::STATS_SIGNAL` or `conf::HEAPMAP_EVERY` says so: the bound on resident memory
-//! needs no thread. It sleeps until there is something to do, takes no signal, and allocates nothing.
+//! There is none unless `conf::BACKGROUND_PURGE`, `conf::STATS_SIGNAL`, `conf::HEAPMAP_EVERY` or `conf::collector` says so: the bound on
+//! resident memory needs no thread. It sleeps until there is something to do, takes no signal, and allocates nothing.
 
+use crate::collector::{self, Event};
 use crate::conf;
 use crate::heap;
 use crate::heapmap;
@@ -16,6 +17,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Between two looks at what was learned: a few times the shortest stretch after which something counts as unused.
 const PURGE_MILLISECONDS: usize = 100;
+
+/// Between two times that the collector is told the figures. The first comes soon, since many a process is short, and each of the next after twice
+/// the time: so they are never older than half of what the process has lived, nor than a second.
+const FIRST_FIGURES_MILLISECONDS: usize = 10;
+const FIGURES_MILLISECONDS: u64 = 1000;
+/// To count a large heap takes time: at most a part in so many of it goes into that.
+const COUNTING_PART: u64 = 100;
 
 /// The longest sleep, in milliseconds: a day. Then it looks, and sleeps again.
 const LONGEST: u64 = 24 * 3600 * 1000;
@@ -63,13 +71,29 @@ fn now() -> u64 {
     os::coarse_clock() / 1_000_000
 }
 
+/// Tells the collector the figures, and when it is to be told again: not at all once it is gone.
+fn tell_figures(figures: &mut Task) {
+    let before = os::exact_clock();
+    collector::tell(Event::Figures);
+    let least = (os::exact_clock() - before) * COUNTING_PART / 1_000_000;
+    figures.interval = (figures.interval * 2).min(FIGURES_MILLISECONDS).max(least);
+    figures.next = match collector::listens() {
+        true => now() + figures.interval,
+        false => u64::MAX,
+    };
+}
+
 extern "C" fn run(asked: *mut c_void) -> *mut c_void {
     let mut answered = asked as usize as u32;
     let purge = conf::BACKGROUND_PURGE.get() * PURGE_MILLISECONDS;
     let mut purge = Task::every(purge, now());
     let mut snapshot = Task::every(conf::HEAPMAP_EVERY.get(), now());
+    let first_figures = collector::listens() as usize * FIRST_FIGURES_MILLISECONDS;
+    let mut figures = Task::every(first_figures, now());
+    // Those that a collector wants are nobody's once it is gone.
+    let collected = !conf::collector().is_empty();
     loop {
-        let next = purge.next.min(snapshot.next);
+        let next = purge.next.min(snapshot.next).min(figures.next);
         os::wait(&ASKED, answered, next.saturating_sub(now()).min(LONGEST));
         // Relaxed: as in `ask`.
         let asked = ASKED.load(Ordering::Relaxed);
@@ -81,7 +105,10 @@ extern "C" fn run(asked: *mut c_void) -> *mut c_void {
         if purge.is_due(now()) {
             heap::mind_learned();
         }
-        if snapshot.is_due(now()) {
+        if figures.is_due(now()) {
+            tell_figures(&mut figures);
+        }
+        if snapshot.is_due(now()) && (!collected || collector::listens()) {
             heapmap::append(false);
         }
     }
@@ -93,7 +120,7 @@ const FAULTS: [i32; 4] = [libc::SIGILL, libc::SIGBUS, libc::SIGFPE, libc::SIGSEG
 /// Starts the thread in this process and in every child that is forked from it, if it has anything to do. One line says what
 /// fails.
 pub fn start_if_set() {
-    let mut needed = conf::BACKGROUND_PURGE.get() != 0;
+    let mut needed = conf::BACKGROUND_PURGE.get() != 0 || collector::listens();
     let signal = conf::STATS_SIGNAL.get();
     if signal != 0 {
         // A fault would come again and again, as its handler returns to where it was.
@@ -118,11 +145,16 @@ pub fn start_if_set() {
     if needed {
         start();
         // SAFETY: the handler is a function of this library.
-        unsafe { libc::pthread_atfork(None, None, Some(start)) };
+        unsafe { libc::pthread_atfork(None, None, Some(start_in_child)) };
     }
 }
 
-extern "C" fn start() {
+extern "C" fn start_in_child() {
+    collector::tell(Event::Fork);
+    start();
+}
+
+fn start() {
     // Relaxed: as in `ask`. Read here, so that no signal from now on is missed.
     let asked = ASKED.load(Ordering::Relaxed) as usize as *mut c_void;
     // The thread inherits what is held back.

@@ -13,6 +13,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes of the longest name of a setting.
 const KEY: usize = "background_purge".len();
 
+/// The largest number of bytes, which tells the settings that take bytes.
+const BYTES: usize = isize::MAX as usize;
+
 /// A number that the user can set.
 pub struct Setting {
     /// The name, filled up with zeroes. Not a text that lies elsewhere, which would need a relocation.
@@ -52,7 +55,7 @@ impl Setting {
 
 /// Bytes of freed mappings that are kept for reuse. 4 MiB: half of the slack that the memory promise
 /// leaves, so that a loop of large temporaries does not fault its pages anew each time.
-pub static MAPPING_CACHE: Setting = Setting::new("mapping_cache", 4 << 20, isize::MAX as usize);
+pub static MAPPING_CACHE: Setting = Setting::new("mapping_cache", 4 << 20, BYTES);
 
 /// Wholly empty arenas that are kept. One, as in CPython, so that a program at the edge
 /// of an arena does not map and unmap it again and again.
@@ -60,7 +63,7 @@ pub static EMPTY_ARENAS: Setting = Setting::new("empty_arenas", 1, 1);
 
 /// Bytes that may stay resident in pools and arenas without a live block, however small the process: with the cache of mappings
 /// that makes the 8 MiB of the promise.
-pub static SLACK: Setting = Setting::new("slack", 4 << 20, isize::MAX as usize);
+pub static SLACK: Setting = Setting::new("slack", 4 << 20, BYTES);
 
 /// What may stay beside them, as a part of what is in use: an eighth. 0 for nothing.
 pub static SLACK_PART: Setting = Setting::new("slack_part", 8, 1 << 20);
@@ -83,7 +86,10 @@ const SIGNALS: usize = 64;
 /// Milliseconds from one snapshot of the heap to the next; 0 for none. At most 24 days, so that sums of times cannot overflow.
 pub static HEAPMAP_EVERY: Setting = Setting::new("heapmap_every", 0, i32::MAX as usize);
 
-static SETTINGS: [&Setting; 9] = [
+/// The number of the process that waits at its exit until the collector has done its work; 0 for none.
+pub static COLLECTOR_WAIT: Setting = Setting::new("collector_wait", 0, i32::MAX as usize);
+
+static SETTINGS: [&Setting; 10] = [
     &MAPPING_CACHE,
     &EMPTY_ARENAS,
     &SLACK,
@@ -93,56 +99,74 @@ static SETTINGS: [&Setting; 9] = [
     &STATS_AT_EXIT,
     &STATS_SIGNAL,
     &HEAPMAP_EVERY,
+    &COLLECTOR_WAIT,
 ];
 
 /// Room for the path of a file, with the zero byte at its end.
 pub const PATH: usize = libc::PATH_MAX as usize;
 /// The environment variable, and what separates it from its value.
 const VARIABLE: &[u8] = b"PYMALLOC_CONF=";
-/// The key of the one setting that is no number.
+/// The keys of the settings that are no numbers.
 const HEAPMAP: &[u8] = b"heapmap";
+const COLLECTOR: &[u8] = b"collector";
 
-/// The setting `heapmap`, as it was given.
-struct HeapmapPath {
-    bytes: UnsafeCell<[u8; PATH]>,
+/// A setting that is a text, as it was given. How long it is lies elsewhere: see `HEAPMAP_LENGTH`.
+struct Words<const ROOM: usize> {
+    bytes: UnsafeCell<[u8; ROOM]>,
 }
 
 // SAFETY: written before `main`, while there is one thread.
-unsafe impl Sync for HeapmapPath {}
+unsafe impl<const ROOM: usize> Sync for Words<ROOM> {}
 
-static HEAPMAP_PATH: HeapmapPath = HeapmapPath {
-    bytes: UnsafeCell::new([0; PATH]),
-};
+static HEAPMAP_PATH: Words<PATH> = Words::new();
+static COLLECTOR_NAME: Words<{ COLLECTOR_ROOM }> = Words::new();
+/// Room for the name of a socket.
+const COLLECTOR_ROOM: usize = os::SOCKET_NAME;
+
 /// How long that is, 0 if it was not given. Every process asks for it at its end: it lies with the settings, on a page that is there.
 #[unsafe(link_section = ".data.start")]
 static HEAPMAP_LENGTH: AtomicUsize = AtomicUsize::new(0);
+#[unsafe(link_section = ".data.start")]
+static COLLECTOR_LENGTH: AtomicUsize = AtomicUsize::new(0);
 
-impl HeapmapPath {
-    fn get(&self) -> &[u8] {
+impl<const ROOM: usize> Words<ROOM> {
+    const fn new() -> Self {
+        Words {
+            bytes: UnsafeCell::new([0; ROOM]),
+        }
+    }
+
+    fn get(&self, length: &AtomicUsize) -> &[u8] {
         // Relaxed, here and below: as in `Setting::get`.
-        let used = HEAPMAP_LENGTH.load(Ordering::Relaxed);
+        let used = length.load(Ordering::Relaxed);
         // SAFETY: nobody writes it any more.
         unsafe { &*self.bytes.get() }.get(..used).unwrap_or(&[])
     }
 
-    fn set(&self, path: &[u8]) -> Result<(), &'static str> {
-        if path.is_empty() {
-            return Err("names no file");
+    /// Takes a text, behind which there is room for a zero byte.
+    fn set(&self, length: &AtomicUsize, text: &[u8]) -> Result<(), Mistake> {
+        if text.is_empty() {
+            return Err(Mistake::Nothing);
         }
         // SAFETY: there is one thread, and `get` is called later.
         let bytes = unsafe { &mut *self.bytes.get() };
-        match bytes.get_mut(..path.len()) {
-            Some(place) if path.len() < PATH => place.copy_from_slice(path),
-            _ => return Err("is too long a path"),
+        match bytes.get_mut(..text.len()) {
+            Some(place) if text.len() < ROOM => place.copy_from_slice(text),
+            _ => return Err(Mistake::TooLong),
         }
-        HEAPMAP_LENGTH.store(path.len(), Ordering::Relaxed);
+        length.store(text.len(), Ordering::Relaxed);
         Ok(())
     }
 }
 
+/// The setting `collector`: the name of a socket; empty if it was not given.
+pub fn collector() -> &'static [u8] {
+    COLLECTOR_NAME.get(&COLLECTOR_LENGTH)
+}
+
 /// The setting `heapmap` as it was given; empty if it was not.
 pub fn heapmap_setting() -> &'static [u8] {
-    HEAPMAP_PATH.get()
+    HEAPMAP_PATH.get(&HEAPMAP_LENGTH)
 }
 
 /// The file that snapshots of the heap are appended to, `%p` replaced by the process id, put together in `room`. `None` when
@@ -151,7 +175,7 @@ pub fn heapmap_setting() -> &'static [u8] {
 pub fn heapmap(room: &mut [u8; PATH]) -> Option<&CStr> {
     // Only a path that ends in time ends with the one call.
     let mut text = Text::new(room, |_, bytes| i32::from(bytes.last() != Some(&0)), 0);
-    let mut rest = HEAPMAP_PATH.get();
+    let mut rest = heapmap_setting();
     while let [first, behind @ ..] = rest {
         rest = match rest {
             [b'%', b'p', behind @ ..] => {
@@ -168,22 +192,32 @@ pub fn heapmap(room: &mut [u8; PATH]) -> Option<&CStr> {
     (text.bytes(b"\0").flush() == 0).then(|| unsafe { CStr::from_ptr(room.as_ptr().cast()) })
 }
 
-/// A decimal number with an optional suffix k, m or g for a power of 1,024.
+/// A decimal number with an optional suffix for a power of 1,024: k, m or g, and behind that b or ib, whatever their case.
 fn parse_number(text: &[u8]) -> Option<usize> {
-    let (digits, shift) = match text.split_last()? {
-        (b'k' | b'K', digits) => (digits, 10),
-        (b'm' | b'M', digits) => (digits, 20),
-        (b'g' | b'G', digits) => (digits, 30),
-        _ => (text, 0),
+    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, suffix) = (text.get(..count)?, text.get(count..)?);
+    let shift = match suffix {
+        [] => 0,
+        [unit, behind @ ..] => {
+            if ![&b""[..], b"b", b"ib"]
+                .iter()
+                .any(|known| behind.eq_ignore_ascii_case(known))
+            {
+                return None;
+            }
+            match unit.to_ascii_lowercase() {
+                b'k' => 10,
+                b'm' => 20,
+                b'g' => 30,
+                _ => return None,
+            }
+        }
     };
     if digits.is_empty() {
         return None;
     }
     let mut number: usize = 0;
     for digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
         number = number
             .checked_mul(10)?
             .checked_add((digit - b'0') as usize)?;
@@ -198,26 +232,105 @@ fn find(key: &[u8]) -> Option<&'static Setting> {
     SETTINGS.iter().copied().find(|known| known.key == padded)
 }
 
-/// Applies one `key=value`; on a mistake returns what is wrong with it.
-fn apply(item: &[u8]) -> Result<(), &'static str> {
-    let Some(equals) = item.iter().position(|byte| *byte == b'=') else {
-        return Err("is not of the form key=value");
-    };
-    let (key, value) = (&item[..equals], &item[equals + 1..]);
-    if key == HEAPMAP {
-        return HEAPMAP_PATH.set(value);
+/// In how many places two names differ, a byte more or less or another one each, and capital letters aside. `None` for a name that is longer
+/// than any.
+#[inline(never)]
+fn distance(name: &[u8], known: &[u8]) -> Option<usize> {
+    // Of each start of the known name, how far it is from the start of the other that was read so far.
+    let mut distances = [0; KEY + 1];
+    let row = distances.get_mut(..=known.len())?;
+    for (at, place) in row.iter_mut().enumerate() {
+        *place = at;
     }
-    let Some(setting) = find(key) else {
-        return Err("is not a setting");
-    };
+    for (read, byte) in name.iter().enumerate() {
+        let mut before = core::mem::replace(row.first_mut()?, read + 1);
+        let mut left = read + 1;
+        for (place, other) in row.iter_mut().skip(1).zip(known) {
+            let changed = before + !byte.eq_ignore_ascii_case(other) as usize;
+            before = *place;
+            left = changed.min(before + 1).min(left + 1);
+            *place = left;
+        }
+    }
+    row.last().copied()
+}
+
+/// The known name that is meant by another, if one is alike.
+#[inline(never)]
+fn nearest(name: &[u8]) -> Option<&'static [u8]> {
+    let names = SETTINGS.iter().map(|setting| setting.name());
+    let known = names.chain([HEAPMAP]);
+    let (distance, known) = known
+        .filter_map(|known| Some((distance(name, known)?, known)))
+        .min_by_key(|(distance, _)| *distance)?;
+    // As far as half of it they have nothing in common.
+    (distance * 2 <= name.len()).then_some(known)
+}
+
+/// What is wrong with a setting.
+#[derive(Clone, Copy)]
+enum Mistake {
+    NoValue,
+    Unknown,
+    NoNumber(&'static Setting),
+    OutOfRange(&'static Setting),
+    Nothing,
+    TooLong,
+}
+
+impl Mistake {
+    /// Writes what is wrong with a setting of this name, and what is right.
+    #[cold]
+    fn write(self, text: &mut Text, name: &[u8]) {
+        match self {
+            Mistake::NoValue => text.text("is not of the form key=value"),
+            Mistake::Unknown => match nearest(name) {
+                Some(known) => text.text("is not a setting; the nearest is ").bytes(known),
+                None => text.text("is not a setting"),
+            },
+            Mistake::NoNumber(setting) => setting.write_form(text.text("is not a number")),
+            Mistake::OutOfRange(setting) => setting.write_form(text.text("is out of range")),
+            Mistake::Nothing => text.text("names no file"),
+            Mistake::TooLong => text.text("is too long a path"),
+        };
+    }
+}
+
+impl Setting {
+    fn name(&self) -> &[u8] {
+        let length = self.key.iter().take_while(|byte| **byte != 0).count();
+        self.key.get(..length).unwrap_or(&self.key)
+    }
+
+    /// Writes what values there are.
+    fn write_form<'a, 'b>(&self, text: &'a mut Text<'b>) -> &'a mut Text<'b> {
+        text.text("; write ").bytes(self.name());
+        match self.largest {
+            1 => text.text("=0 or =1"),
+            BYTES => text.text("=4m, or so many bytes, k, KiB, MiB, g"),
+            largest => text.text("=N, from 0 to ").number(largest),
+        };
+        text.text("; the default is used")
+    }
+}
+
+/// Applies one `key=value`; on a mistake returns what is wrong with it.
+fn apply(key: &[u8], value: Option<&[u8]>) -> Result<(), Mistake> {
+    let value = value.ok_or(Mistake::NoValue)?;
+    match key {
+        HEAPMAP => return HEAPMAP_PATH.set(&HEAPMAP_LENGTH, value),
+        COLLECTOR => return COLLECTOR_NAME.set(&COLLECTOR_LENGTH, value),
+        _ => {}
+    }
+    let setting = find(key).ok_or(Mistake::Unknown)?;
     match parse_number(value) {
         Some(number) if number <= setting.largest => {
             // Relaxed: see `Setting::get`.
             setting.value.store(number, Ordering::Relaxed);
             Ok(())
         }
-        Some(_) => Err("is out of range"),
-        None => Err("is not a number"),
+        Some(_) => Err(Mistake::OutOfRange(setting)),
+        None => Err(Mistake::NoNumber(setting)),
     }
 }
 
@@ -228,15 +341,17 @@ pub fn parse(text: &[u8]) {
         if item.is_empty() {
             continue;
         }
-        if let Err(reason) = apply(item) {
-            report::message(&mut report::line())
-                .text("PYMALLOC_CONF: \"")
+        let mut parts = item.splitn(2, |byte| *byte == b'=');
+        let key = parts.next().unwrap_or(item).trim_ascii();
+        if let Err(mistake) = apply(key, parts.next().map(<[u8]>::trim_ascii)) {
+            let mut line = report::line();
+            let mut text = report::message(&mut line);
+            text.text("PYMALLOC_CONF: \"")
                 // A pasted novel must not push the reason off the line.
                 .bytes(item.get(..64).unwrap_or(item))
-                .text("\" ")
-                .text(reason)
-                .text("; the default is used")
-                .send();
+                .text("\" ");
+            mistake.write(&mut text, key);
+            text.send();
         }
     }
 }
@@ -303,11 +418,76 @@ mod tests {
     }
 
     #[test]
+    fn units_have_longer_names() {
+        for text in [
+            &b"4m"[..],
+            b"4M",
+            b"4mb",
+            b"4MB",
+            b"4MiB",
+            b"4mib",
+            b"4096k",
+            b"4096KiB",
+        ] {
+            assert_eq!(parse_number(text), Some(4 << 20), "{text:?}");
+        }
+        assert_eq!(parse_number(b"1GiB"), parse_number(b"1g"));
+        for wrong in [&b"4b"[..], b"4ib", b"4mi", b"4mbb", b"4tb", b"4 mb", b"mb"] {
+            assert_eq!(parse_number(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name() {
+        for (name, known) in [
+            (&b"slak"[..], &b"slack"[..]),
+            (b"SLACK", b"slack"),
+            (b"stats_on_exit", b"stats_at_exit"),
+            (b"heap_map", b"heapmap"),
+            (b"heapmap_ever", b"heapmap_every"),
+            (b"backgroundpurge", b"background_purge"),
+        ] {
+            assert_eq!(nearest(name), Some(known));
+        }
+        for far in [&b""[..], b"nonsense", &[b'x'; 100]] {
+            assert_eq!(nearest(far), None);
+        }
+    }
+
+    fn told(key: &[u8], value: Option<&[u8]>) -> String {
+        let mut room = [0; 256];
+        let mut text = Text::new(&mut room, |_, _| 0, 0);
+        if let Err(mistake) = apply(key, value) {
+            mistake.write(&mut text, key);
+        }
+        text.flush();
+        let used = room.iter().take_while(|byte| **byte != 0).count();
+        String::from_utf8_lossy(&room[..used]).into_owned()
+    }
+
+    #[test]
     fn mistakes_are_told_apart() {
-        assert_eq!(apply(b"nonsense"), Err("is not of the form key=value"));
-        assert_eq!(apply(b"nonsense=1"), Err("is not a setting"));
-        assert_eq!(apply(b"empty_arenas=2"), Err("is out of range"));
-        assert_eq!(apply(b"empty_arenas=x"), Err("is not a number"));
-        assert_eq!(apply(b"empty_arenas=1"), Ok(()));
+        assert_eq!(told(b"nonsense", None), "is not of the form key=value");
+        assert_eq!(told(b"nonsense", Some(b"1")), "is not a setting");
+        assert_eq!(
+            told(b"slak", Some(b"1")),
+            "is not a setting; the nearest is slack"
+        );
+        let range = told(b"empty_arenas", Some(b"2"));
+        assert!(
+            range.starts_with("is out of range; write empty_arenas=0 or =1"),
+            "{range}"
+        );
+        let number = told(b"stats_signal", Some(b"x"));
+        assert!(
+            number.starts_with("is not a number; write stats_signal=N, from 0 to 64"),
+            "{number}"
+        );
+        let bytes = told(b"slack", Some(b"4 mb"));
+        assert!(
+            bytes.starts_with("is not a number; write slack=4m"),
+            "{bytes}"
+        );
+        assert_eq!(told(b"empty_arenas", Some(b"1")), "");
     }
 }

@@ -178,7 +178,7 @@ fn write_head(text: &mut Text) {
     json::write_version(text);
     text.member(b"format").number(FORMAT);
     json::write_process(text, os::process_id());
-    write_command(text);
+    json::write_command(text);
     json::write_time(text);
     for (name, value) in [
         (&b"page"[..], os::page_size()),
@@ -204,26 +204,6 @@ fn write_numbers(text: &mut Text, numbers: &[u32]) {
         text.item().number(*number as usize);
     }
     text.text("]");
-}
-
-/// The base name of the program, as it was started. Bytes that are not printable ASCII are escaped, each as one character.
-fn write_command(text: &mut Text) {
-    let mut buffer = [0; 1024];
-    let line = os::read_start(c"/proc/self/cmdline", &mut buffer);
-    let path = line.split(|byte| *byte == 0).next().unwrap_or(&[]);
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-    text.member(b"command").text("\"");
-    for byte in name {
-        match byte {
-            b'"' | b'\\' | ..=0x1f | 0x7f.. => {
-                text.text("\\u00").hex(*byte as usize, 2);
-            }
-            _ => {
-                text.bytes(&[*byte]);
-            }
-        }
-    }
-    text.text("\"");
 }
 
 impl Scratch {
@@ -364,10 +344,36 @@ pub fn append(last: bool) {
             return;
         }
         let error = append_from(room);
-        if error != 0 && !FAILED.swap(true, Ordering::Relaxed) {
-            complain(error);
+        if error != 0 {
+            fail(error);
         }
     });
+}
+
+/// Says at the start of the process what would keep it from writing snapshots, as far as that can be told without making the file. A pipe is not
+/// opened for that: its reader would see the end of it.
+pub fn check() {
+    if conf::heapmap_setting().is_empty() {
+        return;
+    }
+    // Relaxed: see `append`. There is one thread.
+    let error = with_room(0, |room| match conf::heapmap(&mut room.path) {
+        Some(path) => os::why_not_written(path),
+        None => libc::ENAMETOOLONG,
+    });
+    if let Some(error @ 1..) = error {
+        fail(error);
+    }
+}
+
+/// Says once why there are no snapshots.
+fn fail(error: i32) {
+    // The collector takes its folder away when it has drawn what was in it.
+    let is_late = error == libc::ENOENT && !conf::collector().is_empty();
+    // Relaxed: changed only by the thread that has the room, or at the start.
+    if !is_late && !FAILED.swap(true, Ordering::Relaxed) {
+        complain(error);
+    }
 }
 
 fn append_from(room: &mut Room) -> i32 {

@@ -5,6 +5,7 @@
 //! ```text
 //!   process       start and end of the process: settings, fork handlers, statistics at exit
 //!   background    the optional thread: gives back what was learned, writes statistics on a signal
+//!   collector     what pymalloc-run is told of the process
 //!   abi           the exported C and C++ names: argument checks, errno, nothing else
 //!   heapmap       snapshots: every arena, pool and block
 //!   outside       the heap of another process, by the code below (only in pymalloc-watch)
@@ -75,6 +76,8 @@ mod abi;
 mod alloc;
 #[cfg(all(not(loom), not(feature = "watch")))]
 mod background;
+#[cfg(all(not(loom), not(feature = "watch")))]
+mod collector;
 #[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]

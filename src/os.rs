@@ -2,7 +2,8 @@
 //!
 //! - `call`: how a call is made, past the C library's functions, which the program may have put its own in the place of;
 //! - `clock`: clocks, without a call;
-//! - `linker`: what the dynamic linker knows.
+//! - `linker`: what the dynamic linker knows;
+//! - `socket`: a connection to another program.
 //!
 //! Every wrapper leaves `errno` as it found it: only the exported functions may set it, and only
 //! when they fail. No wrapper allocates.
@@ -15,11 +16,16 @@ mod call;
 mod clock;
 #[cfg(all(feature = "c-abi", not(loom)))]
 pub mod linker;
+#[cfg(all(not(loom), not(feature = "watch")))]
+pub mod socket;
 
 use call::{system_call, system_call_of_six};
 use core::ffi::{CStr, c_int, c_long};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// Bytes that the name of a socket may have which is no file.
+pub const SOCKET_NAME: usize = 107;
 
 /// 4 KiB pages are the smallest that exist on the systems this builds for.
 pub const SMALLEST_PAGE: usize = 4096;
@@ -76,6 +82,11 @@ pub fn set_errno(value: i32) {
 /// Nanoseconds since some start, to a few milliseconds: the cheapest clock there is.
 pub fn coarse_clock() -> u64 {
     clock::read(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Nanoseconds since some start, as exactly as the system knows.
+pub fn exact_clock() -> u64 {
+    clock::read(libc::CLOCK_MONOTONIC)
 }
 
 fn timespec(milliseconds: u64) -> libc::timespec {
@@ -317,6 +328,50 @@ impl AppendedFile {
     }
 }
 
+/// Why a file cannot be appended to, as far as that can be told while it is neither opened nor made: an errno, or 0.
+pub fn why_not_written(path: &CStr) -> i32 {
+    let (mut byte, here) = (0u8, libc::AT_FDCWD as usize);
+    let name = path.as_ptr() as usize;
+    let may = |name: usize, how: i32| {
+        // SAFETY: the callers name C strings.
+        unsafe { system_call(libc::SYS_faccessat, [here, name, how as usize, 0]) }
+    };
+    // SAFETY: reads the path, and writes a byte.
+    let link = unsafe {
+        system_call(
+            libc::SYS_readlinkat,
+            [here, name, &raw mut byte as usize, 1],
+        )
+    };
+    if link.is_ok() {
+        return libc::ELOOP;
+    }
+    if File::open(path, libc::O_PATH | libc::O_DIRECTORY).is_ok() {
+        return libc::EISDIR;
+    }
+    match may(name, libc::W_OK) {
+        Ok(_) => 0,
+        Err(libc::ENOENT) => {
+            let mut folder = [0u8; libc::PATH_MAX as usize];
+            let bytes = path.to_bytes();
+            let end = bytes.iter().rposition(|byte| *byte == b'/');
+            // "." for a path without a folder, "/" for a file in the root.
+            let start = match end {
+                None => &b"."[..],
+                Some(end) => bytes.get(..end.max(1)).unwrap_or(&[]),
+            };
+            if let Some(place) = folder.get_mut(..start.len()) {
+                place.copy_from_slice(start);
+            }
+            match may(folder.as_ptr() as usize, libc::W_OK | libc::X_OK) {
+                Ok(_) => 0,
+                Err(error) => error,
+            }
+        }
+        Err(error) => error,
+    }
+}
+
 /// Whether the byte in front of `end` is there and does not end a line.
 fn ends_inside_a_line(path: &CStr, end: usize) -> bool {
     let mut byte = b'\n';
@@ -332,7 +387,7 @@ fn ends_inside_a_line(path: &CStr, end: usize) -> bool {
 
 /// Reads the start of a file into `buffer`. Returns what there is of it: nothing when it cannot be read.
 #[inline(never)]
-pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
+pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a mut [u8] {
     let mut used = 0;
     if let Ok(file) = File::open(path, libc::O_RDONLY) {
         while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
@@ -344,7 +399,7 @@ pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
             }
         }
     }
-    buffer.get(..used).unwrap_or(&[])
+    buffer.get_mut(..used).unwrap_or(&mut [])
 }
 
 /// Bytes of the whole process that are resident. 0 where the system does not tell.
@@ -353,12 +408,25 @@ pub fn resident_bytes() -> usize {
     let (mut field, mut pages) = (0, 0);
     for byte in read_start(c"/proc/self/statm", &mut buffer) {
         match byte {
-            b'0'..=b'9' if field == 1 => pages = pages * 10 + (byte - b'0') as usize,
+            b'0'..=b'9' if field == 1 => pages = pages * 10 + (*byte - b'0') as usize,
             b' ' => field += 1,
             _ => {}
         }
     }
     pages * page_size()
+}
+
+/// The most bytes of the whole process that were resident at a time since its program began. 0 where the system does not tell.
+pub fn most_resident_bytes() -> usize {
+    let mut buffer = [0; 2048];
+    let lines = read_start(c"/proc/self/status", &mut buffer).split(|byte| *byte == b'\n');
+    let mut counts = lines.filter_map(|line| line.strip_prefix(b"VmHWM:"));
+    let digits = counts
+        .next()
+        .unwrap_or(&[])
+        .iter()
+        .filter(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| number * 10 + (digit - b'0') as usize) * 1024
 }
 
 /// Tells of each page of a range whether it is resident: bit 0 of a byte. False, and nothing is told, if not all of it is mapped.
@@ -426,6 +494,12 @@ pub fn process_id() -> u32 {
     unsafe { system_call(libc::SYS_getpid, [0; 4]) }.unwrap_or(0) as u32
 }
 
+/// The number of the process that made this one.
+pub fn parent_id() -> u32 {
+    // SAFETY: as above.
+    unsafe { system_call(libc::SYS_getppid, [0; 4]) }.unwrap_or(0) as u32
+}
+
 /// Milliseconds since 1970.
 pub fn time_of_day() -> u64 {
     clock::read(libc::CLOCK_REALTIME) / 1_000_000
@@ -474,6 +548,23 @@ pub fn handle_signal(signal: usize, handler: extern "C" fn(c_int)) -> bool {
         let handled = libc::sigaction(signal as c_int, &action, ptr::null_mut()) == 0;
         set_errno(before);
         handled
+    }
+}
+
+/// Lets `handler` be called when the program ends in an orderly way, with its exit status: after all that is registered later. False where the C
+/// library has no such thing.
+pub fn at_exit(handler: extern "C" fn(c_int, *mut libc::c_void)) -> bool {
+    type Handler = extern "C" fn(c_int, *mut libc::c_void);
+    type OnExit = unsafe extern "C" fn(Handler, *mut libc::c_void) -> c_int;
+    // Looked for here: as a name of the library it would cost every process a search for it when it starts.
+    // SAFETY: the name is a C string.
+    let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"on_exit".as_ptr()) };
+    if function.is_null() {
+        return false;
+    }
+    // SAFETY: this is the type of `on_exit`; the handler is never unloaded.
+    unsafe {
+        core::mem::transmute::<*mut libc::c_void, OnExit>(function)(handler, ptr::null_mut()) == 0
     }
 }
 

@@ -4,12 +4,13 @@
 //! allocates); until then the default settings hold.
 
 use crate::background;
+use crate::collector::{self, Event};
 use crate::conf;
 use crate::heapmap;
 use crate::os;
 use crate::stats;
 use crate::thread;
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_void};
 
 /// Run by the C library before `main`, while there is one thread, and in the shared library (`-z initfirst`) before the
 /// initialisation of every other library: a fork handler of another library that is registered before ours
@@ -22,6 +23,11 @@ extern "C" fn start(
 ) {
     thread::handle_forks();
     conf::read_environment(environment);
+    if collector::listens() {
+        collector::tell(Event::Start);
+        os::at_exit(end_with);
+    }
+    heapmap::check();
     background::start_if_set();
 }
 
@@ -36,6 +42,13 @@ extern "C" fn end() {
         stats::print(&stats::collect().of_this_process());
     }
     heapmap::append(true);
+}
+
+/// Run by the C library last of all, when there is a collector.
+extern "C" fn end_with(status: c_int, _: *mut c_void) {
+    // It draws what is there when it is told of the end. In a program that the library is linked into, `end` comes later.
+    heapmap::append(true);
+    collector::tell(Event::End(status));
 }
 
 #[used]

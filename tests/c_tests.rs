@@ -755,6 +755,53 @@ mod settings {
         }
     }
 
+    /// What is wrong, and the right form that its warning shows.
+    const FORMS: &[(&str, &str)] = &[
+        ("slack=lots", "\" is not a number; write slack=4m, or"),
+        ("slack=4 mb", "; write slack=4m, or"),
+        ("learning=yes", "; write learning=0 or =1"),
+        (
+            "empty_arenas=2",
+            "\" is out of range; write empty_arenas=0 or =1",
+        ),
+        ("stats_signal=USR2", "; write stats_signal=N, from 0 to 64"),
+        ("slak=4m", "\" is not a setting; the nearest is slack"),
+        ("SLACK=4m", "; the nearest is slack"),
+        ("mapping_cach=1m", "; the nearest is mapping_cache"),
+        ("stats_on_exit=1", "; the nearest is stats_at_exit"),
+        ("heap_map=/tmp/x", "; the nearest is heapmap"),
+    ];
+
+    #[test]
+    fn a_warning_shows_the_right_form() {
+        for (settings, form) in FORMS {
+            expect_one_warning(Way::Preloaded, settings, form);
+        }
+        let far = run_with(Way::Preloaded, "nonsense=1", &["work"]);
+        assert!(!far.stderr.contains("nearest"), "{}", far.describe());
+    }
+
+    /// Units by the longer names that people give them: what is said of a number that is out of range tells that it was understood.
+    #[test]
+    fn units_have_several_names() {
+        for unit in [
+            "k", "K", "kb", "KB", "KiB", "mb", "MB", "MiB", "gb", "GiB", "gib",
+        ] {
+            let settings = format!("slack=1{unit},mapping_cache=4{unit}");
+            let outcome = run_with(Way::Preloaded, &settings, &["work"]);
+            assert!(around_work(&outcome).0.is_empty(), "{}", outcome.describe());
+            expect_one_warning(Way::Preloaded, &format!("learning=1{unit}"), "out of range");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_at_the_start() {
+        let settings = "heapmap=/nonexistent/heap.jsonl";
+        for way in [Way::Linked, Way::Preloaded, Way::Static] {
+            expect_one_warning(way, settings, "no such folder");
+        }
+    }
+
     #[test]
     fn a_very_long_wrong_setting_warns_once() {
         expect_one_warning(

@@ -196,13 +196,15 @@ fn installed_tree_is_complete_and_uninstall_removes_it() {
         "lib/pkgconfig/pymalloc.pc".to_string(),
         "share/pymalloc/heapmap".to_string(),
     ];
-    let parts = files_under(&Path::new(ROOT).join("scripts/heapmap-page"));
-    expected.extend(
-        parts
-            .iter()
-            .filter(|part| !part.starts_with("__pycache__"))
-            .map(|part| format!("share/pymalloc/heapmap-page/{part}")),
-    );
+    for folder in ["heapmap-page", "pymalloc-run-parts"] {
+        let parts = files_under(&Path::new(ROOT).join("scripts").join(folder));
+        expected.extend(
+            parts
+                .iter()
+                .filter(|part| !part.starts_with("__pycache__"))
+                .map(|part| format!("share/pymalloc/{folder}/{part}")),
+        );
+    }
     // Only where it was built.
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     if Path::new(ROOT)

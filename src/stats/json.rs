@@ -3,6 +3,7 @@
 use super::{Counted, figures};
 use crate::os;
 use crate::report::Text;
+use core::ffi::CStr;
 
 /// The members that every object of this library begins with.
 pub fn write_version(text: &mut Text) {
@@ -21,6 +22,46 @@ pub fn write_time(text: &mut Text) {
     let milliseconds = os::time_of_day() as usize;
     text.member(b"time").number(milliseconds / 1000).text(".");
     text.filled(milliseconds % 1000, 3, b'0');
+}
+
+/// The member that tells the command: the base name of the program, as it was started.
+pub fn write_command(text: &mut Text) {
+    let mut buffer = [0; COMMAND];
+    let line = os::read_start(COMMAND_LINE, &mut buffer);
+    let path = line.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    write_text(text, b"command", name);
+}
+
+/// The member that tells the start of the command line, or what the process shows instead.
+pub fn write_command_line(text: &mut Text) {
+    let mut buffer = [0; COMMAND];
+    let line = os::read_start(COMMAND_LINE, &mut buffer);
+    for byte in line.iter_mut().filter(|byte| **byte == 0) {
+        *byte = b' ';
+    }
+    write_text(text, b"line", line.trim_ascii());
+}
+
+const COMMAND_LINE: &CStr = c"/proc/self/cmdline";
+/// As many bytes are read of a command line.
+const COMMAND: usize = 512;
+
+/// A member that is a text. Bytes that are not printable ASCII are escaped, each as one character.
+#[inline(never)]
+fn write_text(text: &mut Text, name: &[u8], bytes: &[u8]) {
+    text.member(name).text("\"");
+    for byte in bytes {
+        match byte {
+            b'"' | b'\\' | ..=0x1f | 0x7f.. => {
+                text.text("\\u00").hex(*byte as usize, 2);
+            }
+            _ => {
+                text.bytes(&[*byte]);
+            }
+        }
+    }
+    text.text("\"");
 }
 
 impl Counted {

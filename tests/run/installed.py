@@ -7,18 +7,36 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
 LIBRARY = os.path.abspath(os.environ.get("PYMALLOC_LIBRARY") or os.path.join(TARGET, "release/libpymalloc.so"))
 MODULE = os.path.join(ROOT, "python")
+PARTS = os.path.join(ROOT, "scripts/pymalloc-run-parts")
 # Seconds, longer than anything here takes.
 LIMIT = 60
 
 # Nobody's settings but the tests' own.
 for name in ("LD_PRELOAD", "PYTHONMALLOC", "PYMALLOC_CONF"):
     os.environ.pop(name, None)
+
+
+def collector_of(pid):
+    """The collector beside a command: its plan, which it has read from a pipe, cannot be seen any more, but its socket can."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", encoding="utf-8", errors="replace") as file:
+                is_one = "pymalloc-run-parts/collector.py" in file.read()
+            links = [os.readlink(f"/proc/{name}/fd/{number}") for number in os.listdir(f"/proc/{name}/fd")] if is_one else []
+        except OSError:
+            continue
+        with open("/proc/net/unix", encoding="utf-8") as file:
+            sockets = [line.split()[6] for line in file if f"@pymalloc-run-{pid}-" in line]
+        if any(f"socket:[{number}]" in links for number in sockets):
+            return int(name)
+    raise LookupError(f"process {pid} has no collector")
 
 
 class Test(unittest.TestCase):
@@ -32,6 +50,7 @@ class Test(unittest.TestCase):
             os.mkdir(os.path.join(self.folder, name))
         os.symlink(LIBRARY, self.library)
         shutil.copy(os.path.join(ROOT, "scripts/pymalloc-run"), self.program)
+        shutil.copytree(PARTS, os.path.join(self.folder, "share/pymalloc/pymalloc-run-parts"))
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -47,6 +66,12 @@ class Test(unittest.TestCase):
     def read(self, name):
         with open(self.path(name), encoding="utf-8") as file:
             return file.read()
+
+    def wait_for(self, condition):
+        end = time.monotonic() + LIMIT
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it did not come to that")
+            time.sleep(0.01)
 
     def start(self, *arguments, **more):
         more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}

@@ -56,8 +56,9 @@ class Module(installed.Test):
         program = f"import sys; sys.path.append({installed.MODULE!r}); import pymalloc\n"
         program += "print(pymalloc.enabled(), 'pid' in pymalloc.stats())"
         for python in self.oldest_and_newest():
-            shown = self.output(python, "-E", "-c", program)
-            self.assertEqual(shown, "False True\n")
+            done = self.run_it(python, "-E", "-c", program)
+            self.assertEqual((done.returncode, done.stdout), (0, "False True\n"), done)
+            self.assertRegex(done.stderr, r"\Apymalloc-run: Python's option -E ignores PYTHONMALLOC.*\n\Z")
 
 
 if __name__ == "__main__":

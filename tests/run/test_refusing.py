@@ -1,5 +1,6 @@
 """What cannot run on pymalloc is not started: one line says why, and the exit status is that of a shell."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -25,6 +26,13 @@ def with_linker(program, linker):
     """The same program with another dynamic linker."""
     before = re.search(rb"/[\w./-]*/ld[\w.-]*\.so[\w.]*\0", program)[0]
     return program.replace(before, linker.ljust(len(before), b"\0")[: len(before) - 1] + b"\0", 1)
+
+
+def map_of_this_process():
+    """The libraries that are open in this process, and all of the C library's that it could open."""
+    ctypes.CDLL("libm.so.6")
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        return {line.split()[-1] for line in maps if "/" in line}
 
 
 class Refusing(installed.Test):
@@ -110,6 +118,9 @@ class Refusing(installed.Test):
     def test_libraries_that_cannot_be_used(self):
         self.refuses(125, "/no/lib.so: No such file", "--library", "/no/lib.so", "true")
         self.refuses(125, "not a shared library", "--library", __file__, "true")
+        for other in ("libc.so.6", "libm.so.6"):
+            path = next(path for path in map_of_this_process() if path.endswith(other))
+            self.refuses(125, f"{re.escape(other)}: a library, but not pymalloc's", "--library", path, "true")
         self.refuses(125, "a space or a colon", "--library", "/a b/libpymalloc.so", "true")
         newer = re.sub(rb"GLIBC_2(\.\d+)\0", rb"GLIBC_9\1\0", contents(installed.LIBRARY))
         library = self.write("newer.so", newer)

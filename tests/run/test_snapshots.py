@@ -52,6 +52,26 @@ class Snapshots(unittest.TestCase):
         self.assertEqual(cut, '{"pymalloc":"0.')
         self.assertEqual(json.loads(snapshot)["format"], 1)
 
+    def test_what_cannot_be_written_is_told_first(self):
+        folder = os.path.dirname(self.file)
+        for path, reason in (
+            (f"{folder}/none/heap.jsonl", "no such folder"),
+            (folder, "a folder"),
+            (f"{folder}/{'x' * 300}", ""),
+        ):
+            self.file = path
+            # A program that never comes to its end.
+            done = self.run_on_it("sh", "-c", "kill -9 $$")
+            self.assertRegex(done.stderr, f"^pymalloc: heapmap: .*{reason}.*\n$")
+
+    def test_nothing_is_made_before_there_is_a_snapshot(self):
+        done = self.run_on_it("sh", "-c", '[ -e "$FILE" ] && echo made; kill -9 $$', stdout=subprocess.PIPE)
+        self.assertEqual((done.stdout, done.stderr), ("", ""))
+        link = self.file + ".link"
+        os.symlink(self.file, link)
+        self.file = link
+        self.assertIn("a symbolic link", self.run_on_it("sh", "-c", "kill -9 $$").stderr)
+
     def test_a_reader_that_sleeps_holds_nobody_up(self):
         os.mkfifo(self.file)
         reader = os.open(self.file, os.O_RDONLY | os.O_NONBLOCK)

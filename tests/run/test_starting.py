@@ -97,6 +97,39 @@ class Environment(installed.Test):
         shown, _ = self.shown("--conf", "slack=1m", "--stats", "--conf", "learning=0", PYMALLOC_CONF="slack=2m")
         self.assertEqual(shown["PYMALLOC_CONF"], "slack=2m,stats_at_exit=1,slack=1m,learning=0")
 
+    def test_a_python_that_ignores_the_variable_is_told(self):
+        python, script = sys.executable, self.write("script.py", "import sys; print(sys.flags.ignore_environment)")
+        copies = []
+        for line in (f"{python} -I", f"{python} -sE", f"/usr/bin/env -S {python} -B -I"):
+            copies.append(self.write(f"script-{len(copies)}", f"#!{line}\nimport sys; print(sys.flags.ignore_environment)"))
+        for arguments, option in (
+            ([python, "-I", script], "-I"),
+            ([python, "-E", script], "-E"),
+            ([python, "-BsE", "-X", "dev", script], "-E"),
+            ([python, "-W", "ignore", "-Xdev", "-I", script], "-I"),
+            (["env", "A=b", python, "-I", script], "-I"),
+            ([copies[0]], "-I"),
+            ([copies[1]], "-E"),
+            ([copies[2]], "-I"),
+        ):
+            done = self.run_it(*arguments)
+            self.assertEqual((done.returncode, done.stdout), (0, "1\n"), done)
+            said = f"pymalloc-run: Python's option {option} ignores PYTHONMALLOC: Python's small objects do not come from pymalloc\n"
+            self.assertEqual(done.stderr, said)
+
+    def test_other_options_say_nothing(self):
+        script = self.write("script.py", "import sys; print(sys.argv[1:])")
+        for arguments, shown in (
+            (["-W", "ignore:E", script, "-I"], "['-I']\n"),
+            (["-XE", "-B", script, "-E"], "['-E']\n"),
+            (["-c", "import sys; print(sys.argv[1:])", "-E"], "['-E']\n"),
+            (["-m", "platform"], None),
+            (["--check-hash-based-pycs", "never", script], "[]\n"),
+        ):
+            output = self.output(sys.executable, *arguments)
+            self.assertIn(shown or "", output)
+        self.assertEqual(self.output("sh", "-c", "echo $1", "sh", "-I"), "-I\n")
+
     def test_what_is_printed_serves_other_tools(self):
         printed = self.output("--stats", "--print", env=ENVIRONMENT)
         done = subprocess.run(["env", *printed.split(), sys.executable, "-c", ""], stderr=subprocess.PIPE, text=True)
