@@ -24,6 +24,8 @@ from processes import Processes  # noqa: E402
 
 # Seconds that the others are given when the command was killed: a signal often reaches all of them.
 GRACE = 1.0
+# The same when it ended by itself, as it is held up by that: for those that end together with it.
+MOMENT = 0.1
 # Seconds between two looks at what tells nothing of itself.
 LOOK = 1.0
 # The same, while the others have their grace, and where there are no pidfds.
@@ -125,21 +127,24 @@ class Collector:
     def run(self):
         while not self.root.ended and not self.waiting:
             self.look(LOOK if self.root.descriptor is not None else SOON)
-        end = time.monotonic() + GRACE
-        while self.root.was_killed and self.processes.alive and time.monotonic() < end:
+        end = time.monotonic() + (GRACE if self.root.was_killed else MOMENT)
+        while self.others() and time.monotonic() < end:
             self.look(SOON)
         self.look(0)
         if self.plan["stats"]:
             write_all(summary.make(self.processes, "pymalloc-run"))
         if self.heap_map:
             say(drawing.draw(self.heap_map, dict(os.environ)))
-        others = [process for process in self.processes.alive.values() if process is not self.root]
-        if self.heap_map and not others:
+        going_on = self.others()
+        if self.heap_map and not going_on:
             drawing.finish(self.heap_map)
         self.let_go()
-        if self.heap_map and others:
+        if self.heap_map and going_on:
             self.draw_the_rest()
             drawing.finish(self.heap_map)
+
+    def others(self):
+        return [process for process in self.processes.alive.values() if process is not self.root]
 
     def let_go(self):
         """The command and its stderr are nobody's concern any more."""
