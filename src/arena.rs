@@ -886,6 +886,11 @@ pub fn with(base: usize, look: impl FnOnce(&View)) {
     }
 }
 
+/// Bytes of addresses that the arenas take.
+pub fn address_bytes() -> usize {
+    ARENAS.lock().counts.live * ARENA_SIZE
+}
+
 /// Gives back every empty arena, and the pages of every free slot. True when something went back.
 #[cfg(not(loom))]
 pub fn trim() -> bool {

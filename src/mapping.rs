@@ -20,7 +20,7 @@ use crate::registry::{Entry, Registry};
 use crate::sync::Lock;
 use core::cell::Cell;
 use core::ops::Range;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 /// The most freed mappings that are kept. Few, since they are searched one by one.
 const CACHED: usize = 16;
@@ -438,7 +438,7 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<Mapped> {
             drop(mappings);
             let (address, is_zero) = match other.and_then(|entry| resized(entry, size)) {
                 Some(address) => (address, false),
-                None => (os::map_aligned(ptr::null_mut(), size, align)?, true),
+                None => (os::map_block(size, align)?, true),
             };
             mappings = MAPPINGS.lock();
             let address = address.as_ptr() as usize;

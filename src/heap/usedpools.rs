@@ -229,7 +229,7 @@ impl Heap {
 
     /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, what is in its bins as well, and the free pages
     /// of all others. True when there were any.
-    pub fn trim(&self, own: bool) -> bool {
+    pub fn trim(&self, own: bool, purges: bool) -> bool {
         let mut lists = self.lists.lock();
         let mut returned = false;
         for class in 1..CLASSES {
@@ -245,7 +245,7 @@ impl Heap {
                 if empty && (own || remote > 0 || kept) {
                     lists.give_back_empty(&self.map, pool);
                     returned = true;
-                } else if own {
+                } else if own && purges {
                     returned |= lists.purge_pages_of(self, pool);
                 }
             }
