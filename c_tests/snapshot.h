@@ -136,6 +136,7 @@ static const char *const figures[] = {
     "},\"remote_frees\":",
     ",\"slack\":{\"bytes\":",
     ",\"allowed_bytes\":",
+    "},\"lazy_bytes\":",
 };
 _Static_assert(sizeof(pymalloc_stats) == COUNT_OF(figures) * sizeof(size_t), "a figure has no place in the JSON");
 
@@ -157,7 +158,7 @@ static void read_totals(struct totals *totals)
     for (size_t figure = 0; figure < COUNT_OF(figures); figure++)
         values[figure] = expect_after(figures[figure]);
     memcpy(&totals->whole, values, sizeof values);
-    expect("},\"classes\":[");
+    expect(",\"classes\":[");
     for (size_t last = 0; !skip("]}");) {
         if (last > 0)
             expect(",");

@@ -175,7 +175,7 @@ typedef struct pymalloc_stats {
      */
     size_t pages_purged_bytes;
     /**
-     * Bytes that may be kept beyond all else since they were given back too early before.
+     * Bytes that may stay resident beyond all else since they were given back too early before.
      */
     size_t learned_bytes;
     /**
@@ -218,6 +218,10 @@ typedef struct pymalloc_stats {
      * How many that may be.
      */
     size_t slack_allowed_bytes;
+    /**
+     * Bytes without a live block, beside these, that the system may take at any moment. While it has memory enough they still count as resident.
+     */
+    size_t lazy_bytes;
 } pymalloc_stats;
 
 #ifdef __cplusplus

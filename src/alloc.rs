@@ -13,13 +13,14 @@ use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
 use crate::heap::{
-    Bin, Heap, MapPlace, after_event, free_foreign, free_own, is_free, open_full_pools, roster,
+    self, Bin, Heap, MapPlace, after_event, free_foreign, free_own, is_free, open_full_pools,
+    roster,
 };
 use crate::large;
 use crate::mapping;
-use crate::os::{self, SMALLEST_PAGE};
+use crate::os::SMALLEST_PAGE;
 use crate::pool::{Block, NotAllocated, Pool};
-use crate::size_class;
+use crate::size_class::{self, TABLE};
 use crate::thread;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -80,8 +81,12 @@ pub fn allocate_beyond_bins(size: usize) -> *mut u8 {
 }
 
 fn refill(class: usize) -> Option<*mut u8> {
-    let block = thread::with_heap(|heap| heap.refill(class))?;
-    (!block.is_null()).then_some(block)
+    let block = thread::with_heap(|heap| heap.refill(class));
+    block.filter(|block| !block.is_null()).or_else(|| {
+        // What the system refuses to unmap serves small blocks as well when it maps no more.
+        let stuck = mapping::allocate_stuck(TABLE[class].block_size as usize)?;
+        Some(stuck.as_ptr())
+    })
 }
 
 /// Allocates a run or a mapping of at least `size` bytes, if possible one that is zero where that is wanted.
@@ -90,6 +95,7 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
     if size > (isize::MAX as usize).saturating_sub(align) {
         return FAILED;
     }
+    heap::decay();
     let attempt = || {
         if size <= MAX_RUN
             && align <= SLOT_SIZE
@@ -101,40 +107,41 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
             });
         }
         // When there is no room for another arena there may still be for a single mapping.
-        let mapped = mapping::allocate(size.max(1), align, zeroed)?;
+        let mapped = mapping::allocate(size.max(1), align, zeroed, make_room)?;
         Some(Fresh {
             address: mapped.address.as_ptr(),
             zeroed: mapped.zeroed,
         })
     };
     attempt()
-        .or_else(|| relieve_for(size).then(attempt).flatten())
+        .or_else(|| relieve().then(attempt).flatten())
         .unwrap_or(FAILED)
 }
 
-/// As `attempt` for a block of a pool. When the system has no more, pools that are not worth looking for otherwise serve as well.
+/// What is retained anywhere goes before the system is asked for so many bytes more, if that raises the peak.
+fn make_room(bytes: usize) {
+    if bytes > 0 {
+        arena::before_new_memory(bytes, || {
+            mapping::give_up(bytes);
+            arena::give_up(bytes);
+            heap::give_up(bytes);
+        });
+    }
+}
+
 fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
     attempt()
-        .or_else(|| (relieve() | open_full_pools()).then(attempt).flatten())
+        .or_else(|| relieve().then(attempt).flatten())
         .unwrap_or(ptr::null_mut())
 }
 
-/// As `relieve`, for so many bytes in one piece. False at once where the system would not map them even if all came back that could: then
-/// nothing is walked over, and nothing that is kept is lost.
-#[cold]
-fn relieve_for(size: usize) -> bool {
-    let at_most = arena::address_bytes() + mapping::counts().cached_bytes;
-    os::could_map_block(size.saturating_sub(at_most)) && relieve()
-}
-
-/// Unmaps everything that is kept for later, since the system has no more. True if there was anything. No pages go back: what it has no more
-/// of are addresses, mappings, or memory that it has promised, and these stay so. What is walked over are pools that have free blocks.
+/// Gives everything back that is kept for later, and opens what is not worth looking for otherwise, since the system has no more. True if
+/// there was anything.
 #[cold]
 fn relieve() -> bool {
-    let pools = roster::relieve(thread::own(), false);
-    let mappings = mapping::trim();
-    let arenas = arena::trim();
-    pools | mappings | arenas
+    let trimmed = trim();
+    // Last: who looks at abandoned pools for free pages closes them again.
+    open_full_pools() || trimmed
 }
 
 /// Returns everything to the system that can be returned now. True if there was anything.
@@ -394,6 +401,7 @@ pub fn free_elsewhere<const CALL: u8>(block: *mut u8) {
 /// The rest of `free_elsewhere`, of which there is one for every call that frees.
 #[inline(never)]
 fn free_outside_pools(found: Result<Place, Fault>, block: *mut u8, call: Call) {
+    heap::decay();
     let fault = match found {
         Ok(Place::Pool(pool, block)) => return free_in_pool(pool, block),
         Ok(Place::Run(run)) => return large::free(run),
@@ -529,14 +537,12 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
         }
         Ok(Place::Mapping(old)) => {
             if size > MAX_RUN {
-                let attempt = || mapping::resize(block as usize, size);
+                let attempt = || mapping::resize(block as usize, size, make_room);
                 // Only where it has no memory: what the system sees as several mappings it refuses to resize however much is free.
-                let more = size.saturating_sub(old);
-                let resized =
-                    attempt().or_else(|error| match error == libc::ENOMEM && relieve_for(more) {
-                        true => attempt(),
-                        false => Err(error),
-                    });
+                let resized = attempt().or_else(|error| match error == libc::ENOMEM && relieve() {
+                    true => attempt(),
+                    false => Err(error),
+                });
                 if let Ok(resized) = resized {
                     return resized.as_ptr();
                 }

@@ -103,7 +103,7 @@ extern "C" fn run(asked: *mut c_void) -> *mut c_void {
             heapmap::append(false);
         }
         if purge.is_due(now()) {
-            heap::mind_learned();
+            heap::decay();
         }
         if figures.is_due(now()) {
             tell_figures(&mut figures);

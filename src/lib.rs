@@ -18,7 +18,7 @@
 //!   pool          headers, blocks, the states of a pool
 //!   arena         slots, usable_arenas, map and unmap, purge
 //!   mapping       blocks that are mappings of their own
-//!   learn         what was given back too early and is kept the next time
+//!   retain        what was given back too early and stays the next time
 //!   registry fault report conf       a table of addresses; messages; settings
 //!   size_class geometry layout sync os cpu replaced   the ground: pure tables, sizes, the lock, system calls, single instructions,
 //!                                          functions that the program has in the place of exported ones
@@ -60,13 +60,13 @@ mod fault;
 mod geometry;
 mod heap;
 mod layout;
-mod learn;
 mod os;
 mod pool;
 mod registry;
 #[cfg(all(feature = "c-abi", not(loom)))]
 mod replaced;
 mod report;
+mod retain;
 mod size_class;
 mod sync;
 

@@ -103,16 +103,11 @@ pub fn sleep(milliseconds: u64) {
     let _ = unsafe { system_call(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0]) };
 }
 
-/// Maps `size` bytes of zeroed memory for the library's own use, near `hint` if that is free (null: anywhere). `None` when the system
-/// refuses. Unless it counts all memory (`vm.overcommit_memory` is 2) it does not ask itself whether there can be as much.
-pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
-    map_with(hint, size, libc::MAP_NORESERVE)
-}
-
+/// Maps `size` bytes of zeroed memory, near `hint` if that is free (null: anywhere). `None` when the system refuses.
 #[inline(never)]
-fn map_with(hint: *mut u8, size: usize, more_flags: c_int) -> Option<NonNull<u8>> {
+pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | more_flags;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     const NO_FILE: usize = usize::MAX;
     let arguments = [
         hint as usize,
@@ -127,38 +122,15 @@ fn map_with(hint: *mut u8, size: usize, more_flags: c_int) -> Option<NonNull<u8>
     NonNull::new(address as *mut u8)
 }
 
-/// Maps `size` bytes for the library's own use at a multiple of `align` (a power of two, at least a page).
+/// Maps `size` bytes at a multiple of `align` (a power of two, at least a page).
 pub fn map_aligned(hint: *mut u8, size: usize, align: usize) -> Option<NonNull<u8>> {
-    map_aligned_with(hint, size, align, libc::MAP_NORESERVE)
-}
-
-/// The same for a block of the program's. The system refuses what it never could keep: that is its policy (`vm.overcommit_memory`), so that the
-/// program learns of it now, and not by its end.
-pub fn map_block(size: usize, align: usize) -> Option<NonNull<u8>> {
-    map_aligned_with(ptr::null_mut(), size, align, 0)
-}
-
-/// Whether the system would map a block of so many bytes.
-pub fn could_map_block(size: usize) -> bool {
-    // SAFETY: just mapped here, not handed to anyone.
-    let goes = |address: NonNull<u8>| unsafe { try_unmap(address.as_ptr(), size) };
-    size == 0 || map_with(ptr::null_mut(), size, 0).is_some_and(goes)
-}
-
-fn map_aligned_with(
-    hint: *mut u8,
-    size: usize,
-    align: usize,
-    more_flags: c_int,
-) -> Option<NonNull<u8>> {
-    let first = map_with(hint, size, more_flags)?;
+    let first = map(hint, size)?;
     if first.as_ptr() as usize & (align - 1) == 0 {
         return Some(first);
     }
     // SAFETY: just mapped here, not handed to anyone.
     unsafe { unmap(first.as_ptr(), size) };
-    let around = size.checked_add(align - page_size())?;
-    let whole = map_with(ptr::null_mut(), around, more_flags)?.as_ptr();
+    let whole = map(ptr::null_mut(), size.checked_add(align - page_size())?)?.as_ptr();
     let before = (whole as usize).wrapping_neg() & (align - 1);
     let behind = align - page_size() - before;
     let start = whole.wrapping_add(before);
@@ -216,6 +188,17 @@ pub unsafe fn purge(address: *mut u8, size: usize) -> bool {
     debug_assert!(address as usize & (page_size() - 1) == 0 && size & (page_size() - 1) == 0);
     // SAFETY: the caller owns the range.
     unsafe { advise(address, size, libc::MADV_DONTNEED) }
+}
+
+/// Lets the system take the pages of a range at any moment until they are written again. Until it does they stay as they are. False
+/// when it refuses (locked memory, a kernel older than Linux 4.5): nothing has changed then.
+///
+/// # Safety
+/// As `purge`.
+#[inline(never)]
+pub unsafe fn free_lazily(address: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller owns the range.
+    unsafe { advise(address, size, libc::MADV_FREE) }
 }
 
 /// Asks the system to back a range by small pages only. It is a hint: a kernel without huge pages refuses, to no harm.
@@ -357,7 +340,6 @@ impl AppendedFile {
 }
 
 /// Why a file cannot be appended to, as far as that can be told while it is neither opened nor made: an errno, or 0.
-#[inline(never)]
 pub fn why_not_written(path: &CStr) -> i32 {
     let (mut byte, here) = (0u8, libc::AT_FDCWD as usize);
     let name = path.as_ptr() as usize;
@@ -416,7 +398,7 @@ fn ends_inside_a_line(path: &CStr, end: usize) -> bool {
 
 /// Reads the start of a file into `buffer`. Returns what there is of it: nothing when it cannot be read.
 #[inline(never)]
-pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
+pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a mut [u8] {
     let mut used = 0;
     if let Ok(file) = File::open(path, libc::O_RDONLY) {
         while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
@@ -428,7 +410,7 @@ pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
             }
         }
     }
-    buffer.get(..used).unwrap_or(&[])
+    buffer.get_mut(..used).unwrap_or(&mut [])
 }
 
 /// Bytes of the whole process that are resident. 0 where the system does not tell.
@@ -437,7 +419,7 @@ pub fn resident_bytes() -> usize {
     let (mut field, mut pages) = (0, 0);
     for byte in read_start(c"/proc/self/statm", &mut buffer) {
         match byte {
-            b'0'..=b'9' if field == 1 => pages = pages * 10 + (byte - b'0') as usize,
+            b'0'..=b'9' if field == 1 => pages = pages * 10 + (*byte - b'0') as usize,
             b' ' => field += 1,
             _ => {}
         }
@@ -446,23 +428,16 @@ pub fn resident_bytes() -> usize {
 }
 
 /// The most bytes of the whole process that were resident at a time since its program began. 0 where the system does not tell.
-#[inline(never)]
 pub fn most_resident_bytes() -> usize {
     let mut buffer = [0; 2048];
-    let told = read_start(c"/proc/self/status", &mut buffer);
-    let name = b"VmHWM:";
-    let Some(at) = told.windows(name.len()).position(|found| found == name) else {
-        return 0;
-    };
-    let mut kibibytes = 0;
-    for byte in told.iter().skip(at + name.len()) {
-        match byte {
-            b'0'..=b'9' => kibibytes = kibibytes * 10 + (*byte - b'0') as usize,
-            b'\n' => break,
-            _ => {}
-        }
-    }
-    kibibytes * 1024
+    let lines = read_start(c"/proc/self/status", &mut buffer).split(|byte| *byte == b'\n');
+    let mut counts = lines.filter_map(|line| line.strip_prefix(b"VmHWM:"));
+    let digits = counts
+        .next()
+        .unwrap_or(&[])
+        .iter()
+        .filter(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| number * 10 + (digit - b'0') as usize) * 1024
 }
 
 /// Tells of each page of a range whether it is resident: bit 0 of a byte. False, and nothing is told, if not all of it is mapped.

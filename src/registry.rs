@@ -1,13 +1,16 @@
 //! A table from addresses to what is mapped there, in a mapping of its own.
 //!
 //! Holds what no mask can find: mappings of their own (`mapping`), and the rare arena that
-//! has no place in the arena map. Linear probing; half full at most, but for what a caller adds without
-//! `reserve`; grows by doubling and does not shrink. The owner of a registry guards it with its lock.
+//! has no place in the arena map. Linear probing; half full at most; grows by doubling and does not shrink. The owner of a registry
+//! guards it with its lock, which is not held while the system maps or unmaps a table (`lock_with_room`).
 //!
-//! Invariant: every entry lies on the unbroken run of occupied places that starts at its home place.
+//! Invariants: every entry lies on the unbroken run of occupied places that starts at its home place. There is room for every entry
+//! that was *promised*: one that is on its way to the table, since its mapping is being made or moved.
 
 use crate::layout::layout;
 use crate::os;
+#[cfg(not(loom))]
+use crate::sync::{Guard, Lock};
 use core::ptr::{self, NonNull};
 
 /// What is known of one mapping. `address` is the key and never 0.
@@ -34,6 +37,80 @@ pub struct Registry {
     places: *mut Entry,
     capacity: usize,
     used: usize,
+    /// Entries that are on their way here.
+    promised: usize,
+}
+
+/// Memory for the places of a registry, all vacant.
+pub struct Table {
+    places: NonNull<Entry>,
+    capacity: usize,
+}
+
+impl Table {
+    fn map(capacity: usize) -> Option<Table> {
+        // SAFETY: a fresh mapping.
+        Some(unsafe {
+            Table::at(
+                os::map(ptr::null_mut(), Table::size_of(capacity))?,
+                capacity,
+            )
+        })
+    }
+
+    /// Bytes of a table of so many places.
+    fn size_of(capacity: usize) -> usize {
+        capacity * size_of::<Entry>()
+    }
+
+    /// Memory that is to be a table.
+    ///
+    /// # Safety
+    /// A mapping of `size_of(capacity)` bytes that reads as zeroes, for this alone.
+    unsafe fn at(start: NonNull<u8>, capacity: usize) -> Table {
+        Table {
+            places: start.cast(),
+            capacity,
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let (start, size) = (self.places.as_ptr().cast(), Table::size_of(self.capacity));
+        // SAFETY: the table is no longer reachable.
+        if !unsafe { os::try_unmap(start, size) } {
+            // SAFETY: as above; its pages at least go back.
+            unsafe { os::purge(start, size) };
+        }
+    }
+}
+
+/// Locks what a registry is part of, when that has room for one more entry. The system maps a larger table, if one is needed, while
+/// the lock is free. Where it refuses, `other_memory` is asked for so many bytes that read as zeroes. `None` when there is no memory.
+#[cfg(not(loom))]
+pub fn lock_with_room<T>(
+    lock: &Lock<T>,
+    registry: impl Fn(&mut T) -> &mut Registry,
+    other_memory: fn(usize) -> Option<NonNull<u8>>,
+) -> Option<Guard<'_, T>> {
+    loop {
+        let mut guard = lock.lock();
+        let found = registry(&mut guard);
+        if found.has_room() {
+            return Some(guard);
+        }
+        let capacity = found.larger_capacity();
+        drop(guard);
+        let table = Table::map(capacity).or_else(|| {
+            let start = other_memory(Table::size_of(capacity))?;
+            // SAFETY: such memory, which nobody else uses.
+            Some(unsafe { Table::at(start, capacity) })
+        })?;
+        let old = registry(&mut lock.lock()).move_to(table);
+        // With the lock free.
+        drop(old);
+    }
 }
 
 /// See `layout`.
@@ -51,6 +128,7 @@ impl Registry {
             places: ptr::null_mut(),
             capacity: 0,
             used: 0,
+            promised: 0,
         }
     }
 
@@ -64,11 +142,10 @@ impl Registry {
     #[cfg(feature = "watch")]
     pub fn unmap(&mut self) {
         let old = core::mem::replace(self, Self::empty());
-        if let Some(table) = NonNull::new(old.places) {
-            // SAFETY: the table is no longer reachable. A refusal costs addresses.
-            let _ =
-                unsafe { os::try_unmap(table.as_ptr().cast(), old.capacity * size_of::<Entry>()) };
-        }
+        drop(NonNull::new(old.places).map(|places| Table {
+            places,
+            capacity: old.capacity,
+        }));
     }
 
     /// Every entry, in no order.
@@ -127,48 +204,86 @@ impl Registry {
         self.place_of(address).map(|place| self.at(place))
     }
 
-    /// Makes sure that the next `insert` needs no memory. False when the system has none.
-    #[must_use]
-    pub fn reserve(&mut self) -> bool {
-        if (self.used + 1) * 2 <= self.capacity {
-            return true;
-        }
-        let capacity = match self.capacity {
+    /// Whether there is room for one more entry, beside those that were promised.
+    pub fn has_room(&self) -> bool {
+        (self.used + self.promised + 1) * 2 <= self.capacity
+    }
+
+    /// Keeps room for one more entry until `fulfil` or `cancel`. There must be some.
+    pub fn promise(&mut self) {
+        debug_assert!(self.has_room());
+        self.promised += 1;
+    }
+
+    /// Adds an entry that was promised.
+    pub fn fulfil(&mut self, entry: Entry) {
+        self.cancel();
+        self.insert(entry);
+    }
+
+    /// An entry that was promised does not come.
+    pub fn cancel(&mut self) {
+        debug_assert!(self.promised > 0);
+        self.promised -= 1;
+    }
+
+    /// Takes an entry out that is to come back, perhaps at another address.
+    pub fn remove_for_a_while(&mut self, address: usize) -> Option<Entry> {
+        let removed = self.remove(address)?;
+        self.promised += 1;
+        Some(removed)
+    }
+
+    /// Bytes of the table that `grow_into` needs.
+    pub fn larger_size(&self) -> usize {
+        Table::size_of(self.larger_capacity())
+    }
+
+    /// Makes room in memory of the caller's. Returns the table that nobody needs any more, to be dropped with the lock free.
+    ///
+    /// # Safety
+    /// A mapping of `larger_size` bytes that reads as zeroes, for this alone.
+    pub unsafe fn grow_into(&mut self, start: NonNull<u8>) -> Option<Table> {
+        let capacity = self.larger_capacity();
+        // SAFETY: passed on from the caller.
+        self.move_to(unsafe { Table::at(start, capacity) })
+    }
+
+    fn larger_capacity(&self) -> usize {
+        match self.capacity {
             0 => os::page_size() / size_of::<Entry>(),
             capacity => capacity * 2,
-        };
-        let Some(places) = os::map(ptr::null_mut(), capacity * size_of::<Entry>()) else {
-            return false;
-        };
-        let old = Registry {
-            places: self.places,
-            capacity: self.capacity,
-            used: self.used,
-        };
-        *self = Registry {
-            places: places.as_ptr().cast(),
-            capacity,
-            used: 0,
-        };
+        }
+    }
+
+    /// Moves all entries to a larger table. Returns the one that nobody needs any more: this very one, if another thread was faster.
+    fn move_to(&mut self, table: Table) -> Option<Table> {
+        if table.capacity <= self.capacity {
+            return Some(table);
+        }
+        let old = core::mem::replace(
+            self,
+            Registry {
+                places: table.places.as_ptr(),
+                capacity: table.capacity,
+                used: 0,
+                promised: self.promised,
+            },
+        );
+        core::mem::forget(table);
         for entry in old.entries() {
             self.insert(entry);
         }
-        if let Some(table) = NonNull::new(old.places) {
-            let size = old.capacity * size_of::<Entry>();
-            // SAFETY: the old table is no longer reachable.
-            if !unsafe { os::try_unmap(table.as_ptr().cast(), size) } {
-                // SAFETY: as above; its pages at least go back.
-                unsafe { os::purge(table.as_ptr().cast(), size) };
-            }
-        }
-        true
+        NonNull::new(old.places).map(|places| Table {
+            places,
+            capacity: old.capacity,
+        })
     }
 
-    /// Adds an entry whose address is not there yet. There must be a vacant place left beside it, as after a
-    /// `reserve` that said true.
+    /// Adds an entry whose address is not there yet, for which there is room.
     #[inline(never)]
     pub fn insert(&mut self, entry: Entry) {
-        debug_assert!(entry.address != 0 && self.used + 1 < self.capacity);
+        debug_assert!(entry.address != 0 && (self.used + 1) * 2 <= self.capacity);
         debug_assert!(self.get(entry.address).is_none());
         let mask = self.capacity - 1;
         let mut place = self.home(entry.address);
@@ -204,9 +319,21 @@ impl Registry {
     }
 }
 
+/// Makes room for one more entry in a registry that no other thread can reach. False when the system has no memory.
+#[cfg(test)]
+pub fn make_room(registry: &mut Registry) -> bool {
+    if !registry.has_room() {
+        let Some(table) = Table::map(registry.larger_capacity()) else {
+            return false;
+        };
+        registry.move_to(table);
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Registry;
+    use super::{Registry, make_room};
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::collections::hash_map::Entry;
@@ -221,7 +348,7 @@ mod tests {
                 let address = page << 12;
                 if insert {
                     if let Entry::Vacant(place) = model.entry(address) {
-                        prop_assert!(registry.reserve());
+                        prop_assert!(make_room(&mut registry));
                         registry.insert(super::Entry { address, size: page });
                         place.insert(page);
                     }

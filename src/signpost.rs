@@ -16,10 +16,10 @@ use crate::conf::{self, Setting};
 use crate::geometry::{ARENA_SHIFT, HEADER_SHIFT, MAX_POOLED, SLOT_SHIFT};
 use crate::heap::roster;
 use crate::layout::mix;
-use crate::learn;
 use crate::mapping;
 use crate::pool::{self, pages};
 use crate::registry;
+use crate::retain;
 use crate::size_class::CLASSES;
 use core::arch::global_asm;
 
@@ -91,7 +91,7 @@ global_asm!(
     large = sym arena::LARGE_SLOTS,
     purged_inside = sym arena::PURGED_INSIDE,
     loose = sym pages::LOOSE,
-    kept = sym learn::KEPT,
+    kept = sym retain::RETAINED,
     mapping_cache = sym conf::MAPPING_CACHE,
     slack = sym conf::SLACK,
     slack_part = sym conf::SLACK_PART,
@@ -113,7 +113,7 @@ pub fn own_parts() -> [(*mut u8, usize); PARTS] {
         part(&arena::LARGE_SLOTS),
         part(&arena::PURGED_INSIDE),
         part(&pages::LOOSE),
-        part(&learn::KEPT),
+        part(&retain::RETAINED),
         part(conf::MAPPING_CACHE.place()),
         part(conf::SLACK.place()),
         part(conf::SLACK_PART.place()),

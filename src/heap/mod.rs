@@ -21,7 +21,7 @@ mod usedpools;
 #[cfg(not(loom))]
 pub use bin::Bin;
 #[cfg(not(loom))]
-pub use slack::mind_learned;
+pub use slack::{decay, give_up};
 #[cfg(not(loom))]
 pub use slot_map::MapPlace;
 #[cfg(not(loom))]

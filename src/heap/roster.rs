@@ -142,22 +142,17 @@ pub fn rescue_orphans() -> bool {
 
 /// Gives empty pools of all heaps back to their arenas; `own` is the calling thread's. True when there were any.
 pub fn trim(own: Option<&Heap>) -> bool {
-    let mut returned = relieve(own, true);
-    for class in 1..CLASSES {
-        returned |= purge_abandoned(class, &mut { usize::MAX }, |_| true);
-    }
-    pages::forget_learned();
-    returned
-}
-
-/// Gives back the empty pools of all heaps, and with `purges` also the free pages of the calling thread's own. True when there were any.
-pub fn relieve(own: Option<&Heap>, purges: bool) -> bool {
     rescue_orphans();
     let roster = ROSTER.lock();
     let mut returned = false;
     roster.each(|heap| {
-        returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)), purges);
+        returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)));
     });
+    drop(roster);
+    for class in 1..CLASSES {
+        returned |= purge_abandoned(class, &mut { usize::MAX }, |_| true);
+    }
+    pages::forget_retained();
     returned
 }
 

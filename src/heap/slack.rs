@@ -3,13 +3,13 @@
 //! What it owns: their share of the slack. The bytes themselves are counted by `pool::pages`.
 //!
 //! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
-//! an eighth of the pages in use and 8 MiB, and what was learned. `docs/memory.md` says for which patterns it does not.
+//! an eighth of the pages in use and 8 MiB, and what is retained. `docs/memory.md` says for which patterns it does not.
 
 use super::roster;
 use crate::arena;
-use crate::learn::{self, Moment};
 use crate::mapping;
 use crate::pool::pages;
+use crate::retain::{self, Moment};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// This part (1/4) of `conf::SLACK` may be loose, as much as the arenas may keep...
@@ -19,7 +19,7 @@ const LOOSE_SHARE: (usize, usize) = (1, 4);
 /// twentieth of its time and takes a twentieth more memory.
 const LOOSE_PART: usize = 4;
 
-/// What was learned is minded no more often than this.
+/// What is retained is observed no more often than this, but where it is used.
 const PAUSE: Moment = 50_000_000;
 
 /// Slow paths of a thread from one look at the clock to the next: it would take a tenth of each. Measure `mstress` of `make bench`.
@@ -42,13 +42,13 @@ impl Turns {
     }
 }
 
-/// How much may be loose, what was learned aside.
+/// How much may be loose, what is retained aside.
 fn allowance() -> usize {
     arena::allowance(LOOSE_SHARE, LOOSE_PART)
 }
 
 fn allowed() -> usize {
-    allowance().saturating_add(pages::learned_bytes())
+    allowance().saturating_add(pages::retained_bytes())
 }
 
 /// Whether pools with notes must be looked at.
@@ -70,36 +70,46 @@ pub fn is_half_used() -> bool {
     pages::loose_bytes() > allowed() / 2
 }
 
-/// Gives back what was learned and has not been used for long, now and then. For the slow paths, so that it happens in a process that
-/// works at all.
+/// Gives back what is retained and has not been used for long, now and then. For the slow paths of pools, so that it happens in a
+/// process that works at all.
 #[inline]
-pub fn mind_learned_in_turn(turns: &Turns) {
-    if learn::kept_bytes() > 0 && turns.take() || arena::is_giving_back() {
-        mind_learned_now();
+pub fn decay_in_turn(turns: &Turns) {
+    if retain::is_any_wanted() && turns.take() || arena::is_giving_back() {
+        decay_now();
     }
 }
 
-/// The same at once.
+/// The same for the paths that take long anyway: runs, mappings, some of the frees of blocks of others.
 #[inline]
-pub fn mind_learned() {
-    if learn::kept_bytes() > 0 || arena::is_giving_back() {
-        mind_learned_now();
+pub fn decay() {
+    if retain::is_any_wanted() || arena::is_giving_back() {
+        decay_now();
     }
 }
 
 #[inline(never)]
-fn mind_learned_now() {
+fn decay_now() {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let unfinished = arena::is_giving_back();
-    // Relaxed: should two threads come at once, it is minded twice.
+    // Relaxed: should two threads come at once, both do it.
     let next = NEXT.load(Ordering::Relaxed);
-    let now = learn::now();
+    let now = retain::now();
     // The clock may step back.
     if !unfinished && now < next && next - now <= PAUSE {
         return;
     }
     NEXT.store(now + PAUSE, Ordering::Relaxed);
-    arena::mind_learned();
-    mapping::mind_learned();
-    pages::mind_learned(pages::loose_bytes().saturating_sub(allowance()));
+    arena::decay();
+    mapping::decay();
+    pages::decay(unused_bytes());
+}
+
+/// Bytes of what pools retain that are unused.
+fn unused_bytes() -> usize {
+    pages::loose_bytes().saturating_sub(allowance())
+}
+
+/// What pools retain goes before the system is asked for so many bytes more.
+pub fn give_up(bytes: usize) {
+    pages::give_up(bytes, unused_bytes());
 }

@@ -19,6 +19,7 @@ use super::roster;
 use super::slack::{self, Turns};
 use super::slot_map::{MapPlace, SlotMap};
 use crate::arena::{self, Slot};
+use crate::geometry::SLOT_SIZE;
 use crate::layout::layout;
 use crate::os;
 use crate::pool::remote::Pushed;
@@ -171,7 +172,7 @@ impl Heap {
             // The C library allocated while this thread's heap was made.
             return bin.pop();
         }
-        slack::mind_learned_in_turn(&self.turns);
+        slack::decay_in_turn(&self.turns);
         let mut lists = self.lists.lock();
         if !lists.fill(self, class) {
             drop(lists);
@@ -218,6 +219,10 @@ impl Heap {
             // SAFETY: the header of a run that is being taken.
             unsafe { Pool::at(header) }.become_used_first(class, self.as_owner());
         })?;
+        if taken.raised_the_peak {
+            // What pools retain would add to the peak.
+            slack::give_up(TABLE[class].slots as usize * SLOT_SIZE);
+        }
         // SAFETY: `take` gave the header of a run, which stays mapped while it is taken.
         let pool = unsafe { Pool::at(taken.header) };
         // Among several threads, this one may sleep for ever from now on: all blocks would be in its bin.
@@ -229,7 +234,7 @@ impl Heap {
 
     /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, what is in its bins as well, and the free pages
     /// of all others. True when there were any.
-    pub fn trim(&self, own: bool, purges: bool) -> bool {
+    pub fn trim(&self, own: bool) -> bool {
         let mut lists = self.lists.lock();
         let mut returned = false;
         for class in 1..CLASSES {
@@ -245,7 +250,7 @@ impl Heap {
                 if empty && (own || remote > 0 || kept) {
                     lists.give_back_empty(&self.map, pool);
                     returned = true;
-                } else if own && purges {
+                } else if own {
                     returned |= lists.purge_pages_of(self, pool);
                 }
             }
@@ -624,7 +629,7 @@ fn pool_around(address: usize) -> Option<&'static Pool> {
 /// After the countdown of a pool of the heap has reached zero. Only for the heap's thread.
 pub fn after_event(heap: &Heap, pool: &Pool) {
     heap.bins[pool.class()].recount_if_due();
-    slack::mind_learned_in_turn(&heap.turns);
+    slack::decay_in_turn(&heap.turns);
     let mut lists = heap.lists.lock();
     lists.handle_event(heap, pool);
     look_if_due(heap, lists);
@@ -648,7 +653,7 @@ fn look_if_due<'a>(heap: &'a Heap, mut lists: Guard<'a, Lists>) {
                 purge_abandoned(class, &mut most, |pool| pool.noted() > 0);
             }
         }
-        slack::mind_learned();
+        slack::decay();
     }
 }
 
@@ -822,8 +827,14 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         // Relaxed, and no read-modify-write: a statistic, which only this thread writes.
         let frees = heap.remote_frees.load(Ordering::Relaxed);
         heap.remote_frees.store(frees + 1, Ordering::Relaxed);
+        if frees.is_multiple_of(REMOTE_FREES_A_DECAY) {
+            slack::decay();
+        }
     }
 }
+
+/// Remote frees from one decay to the next: a thread that does nothing else must come by within seconds.
+const REMOTE_FREES_A_DECAY: usize = 64;
 
 /// Whether a remote free into a used pool is one that its owner, which may be asleep, should not miss: the first that waits, or
 /// the one that leaves no block in use. A hint, since owner and others go on meanwhile; a pool that is

@@ -22,8 +22,8 @@
 use super::{Block, Pool, State};
 use crate::arena;
 use crate::geometry::SLOT_SIZE;
-use crate::learn::{self, Learned};
 use crate::os;
+use crate::retain::{self, Retained};
 use crate::size_class::LONGEST_POOL;
 #[cfg(not(loom))]
 use crate::sync::Lock;
@@ -54,46 +54,65 @@ const WORTH_LOOKING: usize = 2 << 20;
 /// Bytes of the blocks noted in all pools: what can be found on free pages, but for pages that came free between two events.
 pub static LOOSE: AtomicUsize = AtomicUsize::new(0);
 
-/// What was purged inside pools too early, and is kept the next time.
+/// What was purged inside pools too early, and stays the next time. Not lazily: the free blocks on these pages are on lists, whose
+/// links the system would take with them.
 #[cfg(not(loom))]
-static LEARNED: Lock<Learned> = Lock::new(Learned::nothing());
+static RETAINED: Lock<Retained> = Lock::new(Retained::nothing_resident());
 /// The bytes of it, to be read without the lock.
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+static RETAINED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes of free pages inside pools that are kept because they were purged too early before.
-pub fn learned_bytes() -> usize {
+/// Bytes of free pages inside pools that stay because they were purged too early before.
+pub fn retained_bytes() -> usize {
     // Relaxed, here and below: a limit, which may change any time.
-    KEPT.load(Ordering::Relaxed)
+    RETAINED_BYTES.load(Ordering::Relaxed)
 }
 
+/// Changes what is retained.
 #[cfg(not(loom))]
-fn learn<R>(lesson: impl FnOnce(&mut Learned) -> R) -> R {
-    let mut learned = LEARNED.lock();
-    let result = lesson(&mut learned);
-    KEPT.store(learned.kept(), Ordering::Relaxed);
-    result
+fn retain(change: impl FnOnce(&mut Retained)) {
+    let mut retained = RETAINED.lock();
+    change(&mut retained);
+    // Written only when it changes: all threads read it.
+    if retained.resident() != retained_bytes() {
+        RETAINED_BYTES.store(retained.resident(), Ordering::Relaxed);
+    }
 }
 
 /// Nothing is purged in the model.
 #[cfg(loom)]
-fn learn(_: impl FnOnce(&mut Learned)) {}
+fn retain(_: impl FnOnce(&mut Retained)) {}
 
-/// Gives up what was learned and has not been used for long. `unused` is how much of it is loose.
+/// Forgets what was retained and has not been used for long. `unused` is how much of it is loose.
 #[cfg(not(loom))]
-pub fn mind_learned(unused: usize) {
-    learn(|learned| learned.observe(unused, learn::now()));
+pub fn decay(unused: usize) {
+    if retained_bytes() > 0 {
+        let now = retain::now();
+        retain(|retained| {
+            retained.observe(unused, arena::in_use_bytes(), now);
+        });
+    }
 }
 
-/// Forgets what was learned.
+/// Retains so many bytes less: somebody else maps as many. They go back with the next scans. `unused` as for `decay`.
 #[cfg(not(loom))]
-pub fn forget_learned() {
-    learn(Learned::forget);
+pub fn give_up(bytes: usize, unused: usize) {
+    if retained_bytes() > 0 && unused > 0 {
+        retain(|retained| {
+            retained.give_up(bytes, unused);
+        });
+    }
 }
 
-/// Holds what was learned still across `fork`.
+/// Retains nothing.
+#[cfg(not(loom))]
+pub fn forget_retained() {
+    retain(Retained::forget);
+}
+
+/// Holds what is retained still across `fork`.
 #[cfg(not(loom))]
 pub fn hold_for_fork() {
-    LEARNED.hold_for_fork();
+    RETAINED.hold_for_fork();
 }
 
 /// Ends `hold_for_fork`.
@@ -103,7 +122,7 @@ pub fn hold_for_fork() {
 #[cfg(not(loom))]
 pub unsafe fn release_after_fork() {
     // SAFETY: passed on from the caller.
-    unsafe { LEARNED.release_after_fork() }
+    unsafe { RETAINED.release_after_fork() }
 }
 
 /// Bytes that looking at all noted pools would yield at most.
@@ -382,7 +401,8 @@ impl Pool {
             left &= !run;
         }
         self.purged.add(pages);
-        learn(|learned| learned.give_back(bytes_of(pages & !refused), learn::now()));
+        let now = retain::now();
+        retain(|retained| retained.give_back(bytes_of(pages & !refused), now));
     }
 
     /// Puts the hidden blocks back on the free list, behind those whose pages are resident.
@@ -391,7 +411,7 @@ impl Pool {
             return;
         }
         let pages = self.purged.take();
-        learn(|learned| learned.ask(bytes_of(pages), learn::now));
+        retain(|retained| retained.ask(bytes_of(pages), arena::in_use_bytes(), retain::now));
         let mut chain = ptr::null();
         for index in (0..self.cut_blocks() as usize).rev() {
             if self.pages_of(index) & pages != 0 {

@@ -37,7 +37,7 @@ pub struct Stats {
     pub pages_noted_bytes: usize,
     /// Bytes of the pages inside pools that were given back and are not in use again.
     pub pages_purged_bytes: usize,
-    /// Bytes that may be kept beyond all else since they were given back too early before.
+    /// Bytes that may stay resident beyond all else since they were given back too early before.
     pub learned_bytes: usize,
     /// Large blocks: those that take whole slots.
     pub large_count: usize,
@@ -59,6 +59,8 @@ pub struct Stats {
     pub slack_bytes: usize,
     /// How many that may be.
     pub slack_allowed_bytes: usize,
+    /// Bytes without a live block, beside these, that the system may take at any moment. While it has memory enough they still count as resident.
+    pub lazy_bytes: usize,
 }
 
 /// A line a figure, in the order of the fields: its name, and what it is. In JSON `group.name` is the member `name` of the object
@@ -88,6 +90,7 @@ heaps.spare spare heaps
 remote_frees remote frees
 slack.bytes bytes without a live block that may be resident
 slack.allowed_bytes bytes that are allowed to
+lazy_bytes bytes that the system may take at any moment
 ";
 
 const COUNT: usize = size_of::<Stats>() / size_of::<usize>();

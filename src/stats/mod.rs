@@ -15,11 +15,11 @@ use crate::conf;
 use crate::geometry::ARENA_SIZE;
 use crate::heap::roster;
 use crate::large;
-use crate::learn;
 use crate::mapping;
 use crate::os;
 use crate::pool::{Pool, State, pages};
 use crate::report::{BUFFER, STDERR, Text};
+use crate::retain;
 use crate::size_class::{CLASSES, TABLE};
 pub use figures::Stats;
 
@@ -119,7 +119,7 @@ pub fn collect() -> Counted {
         in_use += blocks.in_use * class.block_size as usize;
         free += blocks.free * class.block_size as usize;
     }
-    let (noted, learned) = (pages::loose_bytes(), learn::kept_bytes());
+    let (noted, learned) = (pages::loose_bytes(), retain::retained_bytes());
     let whole = Stats {
         resident: 0,
         bytes_in_use: in_use + large_bytes + mappings.live_bytes,
@@ -147,6 +147,7 @@ pub fn collect() -> Counted {
         slack_allowed_bytes: arena::allowance((1, 1), 1)
             .saturating_add(conf::MAPPING_CACHE.get())
             .saturating_add(learned),
+        lazy_bytes: arenas.lazy_bytes + mappings.lazy_bytes,
     };
     Counted {
         pid: 0,

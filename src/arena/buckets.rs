@@ -1,0 +1,78 @@
+//! `usable_arenas`: arenas in buckets by a number, so that the one with the least or the most is found without a search.
+//!
+//! What it owns: the links of an arena to its neighbours in a bucket. Everything is guarded by the lock of the arenas.
+
+use super::Arena;
+use crate::geometry::SLOTS;
+use core::cell::Cell;
+use core::ptr;
+
+/// The neighbours of an arena in a bucket.
+#[repr(C)]
+pub struct Links {
+    pub next: Cell<*const Arena>,
+    pub previous: Cell<*const Arena>,
+}
+
+/// Arenas in buckets by a number from 1 to 63.
+pub struct Buckets {
+    pub first: [*const Arena; SLOTS],
+    /// The buckets that are not empty, a bit each.
+    occupied: u64,
+    links: fn(&Arena) -> &Links,
+}
+
+impl Buckets {
+    pub const fn new(links: fn(&Arena) -> &Links) -> Self {
+        Buckets {
+            first: [ptr::null(); SLOTS],
+            occupied: 0,
+            links,
+        }
+    }
+
+    /// The first arena in the lowest bucket that is at least `wanted`.
+    pub fn lowest_from(&self, wanted: usize) -> *const Arena {
+        match self.occupied & (u64::MAX << wanted) {
+            0 => ptr::null(),
+            fitting => self.first[fitting.trailing_zeros() as usize],
+        }
+    }
+
+    pub fn insert(&mut self, arena: &Arena, bucket: usize) {
+        let links = (self.links)(arena);
+        let next = self.first[bucket];
+        links.next.set(next);
+        links.previous.set(ptr::null());
+        // SAFETY: arenas in a bucket are mapped, and guarded by the lock that `self` is behind.
+        if let Some(next) = unsafe { next.as_ref() } {
+            (self.links)(next).previous.set(arena);
+        }
+        self.first[bucket] = arena;
+        self.occupied |= 1 << bucket;
+    }
+
+    pub fn remove(&mut self, arena: &Arena, bucket: usize) {
+        let links = (self.links)(arena);
+        let (next, previous) = (links.next.get(), links.previous.get());
+        // SAFETY: as in `insert`.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => {
+                let links = (self.links)(previous);
+                debug_assert!(ptr::eq(links.next.get(), arena));
+                links.next.set(next);
+            }
+            None => {
+                debug_assert!(ptr::eq(self.first[bucket], arena), "it is in this bucket");
+                self.first[bucket] = next;
+            }
+        }
+        // SAFETY: as in `insert`.
+        if let Some(next) = unsafe { next.as_ref() } {
+            (self.links)(next).previous.set(previous);
+        }
+        if self.first[bucket].is_null() {
+            self.occupied &= !(1 << bucket);
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! How arenas come from the system, and how they, and the pages of free slots, go back.
+//!
+//! What it owns: the choice of what goes back, and `GIVING_BACK`, the debt that is left when a call has done its share.
+//!
+//! No system call is made with the lock of the arenas held. What is to go back is taken off its arena first (`choose`): the slots are
+//! not free, and no run starts there, so that nobody else finds them. Then the system takes the pages (`Batch::carry_out`), and
+//! the slots come free again (`Arenas::end_batch`). An arena stays mapped meanwhile, since not all of its slots are free; one that is to be
+//! unmapped is in no list and not in the map.
+//!
+//! ```text
+//!   take, release, resize, decay, give_up, trim
+//!     give_back: choose -> carry_out -> end_batch, until the goal is reached, or the quota of the call
+//! ```
+
+use super::account::{DIRTY_PART, DIRTY_SHARE};
+use super::bits::{runs, slots_mask};
+use super::*;
+use crate::mapping;
+use crate::registry::lock_with_room;
+use crate::retain::Moment;
+use crate::sync::Guard;
+use core::sync::atomic::AtomicBool;
+
+/// Bytes that go back in one call, so that none takes long: 256 pages take about 0.3 ms. What is over is a debt that the next slow
+/// paths pay. As much as one call can free, so that the debt does not grow.
+const QUOTA: usize = ARENA_SIZE;
+
+/// Parts of a batch: runs of slots, or arenas. Each batch takes the lock twice.
+const PARTS: usize = 16;
+
+/// Arenas of which the system refuses to take anything (locked memory, `vm.max_map_count`) before a call leaves the others alone too.
+const REFUSALS: usize = 16;
+
+/// Whether there is more to go back than may stay. Changed under the lock.
+static GIVING_BACK: AtomicBool = AtomicBool::new(false);
+
+/// Whether there is more to go back than may stay.
+pub fn is_giving_back() -> bool {
+    // Relaxed: a hint to come by.
+    GIVING_BACK.load(Ordering::Relaxed)
+}
+
+fn set_giving_back(giving_back: bool) {
+    // Relaxed: the lock is held. Not written when nothing changes, since every slow path reads it.
+    if is_giving_back() != giving_back {
+        GIVING_BACK.store(giving_back, Ordering::Relaxed);
+    }
+}
+
+/// How something goes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The pages of slots go at once.
+    Purge,
+    /// The system may take the pages of slots at any moment.
+    Lazily,
+    /// The whole arena is unmapped.
+    Unmap,
+}
+
+/// A run of slots of an arena, or all of it, on its way to the system.
+#[derive(Clone, Copy)]
+struct Part {
+    arena: *const Arena,
+    slots: u64,
+    way: Way,
+    /// The slots that may hold pages.
+    dirty: u64,
+    /// The system refused: the pages are as they were. Of an arena that could not be unmapped the pages may have gone.
+    refused: bool,
+    unpurged: bool,
+}
+
+struct Batch {
+    parts: [Part; PARTS],
+    count: usize,
+}
+
+impl Batch {
+    fn empty() -> Self {
+        const NONE: Part = Part {
+            arena: ptr::null(),
+            slots: 0,
+            way: Way::Purge,
+            dirty: 0,
+            refused: false,
+            unpurged: false,
+        };
+        Batch {
+            parts: [NONE; PARTS],
+            count: 0,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.count < PARTS
+    }
+
+    fn push(&mut self, arena: &Arena, slots: u64, way: Way, dirty: u64) {
+        if let Some(place) = self.parts.get_mut(self.count) {
+            (place.arena, place.slots, place.way, place.dirty) = (arena, slots, way, dirty);
+            self.count += 1;
+        }
+    }
+
+    fn parts(&self) -> &[Part] {
+        self.parts.get(..self.count).unwrap_or(&[])
+    }
+
+    /// Hands the parts to the system. The lock is not held.
+    fn carry_out(&mut self) {
+        for part in self.parts.iter_mut().take(self.count) {
+            let (start, size) = part.range();
+            // SAFETY: whole pages that nobody uses or finds. A part that the system refuses to unmap is still mapped.
+            unsafe {
+                part.refused = match part.way {
+                    Way::Unmap => !os::try_unmap(start, size),
+                    Way::Lazily if os::free_lazily(start, size) => false,
+                    Way::Lazily | Way::Purge => {
+                        part.way = Way::Purge;
+                        !os::purge(start, size)
+                    }
+                };
+                part.unpurged = part.refused && (part.way != Way::Unmap || !os::purge(start, size));
+            }
+        }
+    }
+}
+
+impl Part {
+    fn range(&self) -> (*mut u8, usize) {
+        let base = self.arena as usize;
+        if self.way == Way::Unmap {
+            return (base as *mut u8, ARENA_SIZE);
+        }
+        let first = self.slots.trailing_zeros() as usize;
+        let start = (base + (first << SLOT_SHIFT)) as *mut u8;
+        (start, (self.slots.count_ones() as usize) << SLOT_SHIFT)
+    }
+
+    /// Bytes that may be resident.
+    fn dirty_bytes(&self) -> usize {
+        (self.dirty.count_ones() as usize) << SLOT_SHIFT
+    }
+}
+
+/// A call that gives back.
+struct Call {
+    /// Bytes that it may still give back.
+    left: usize,
+    /// Whether it gives back all there is, not only what may not stay.
+    everything: bool,
+    /// Whether what goes back was wanted, should it be asked for again soon.
+    lesson: bool,
+    /// Arenas of which the system refused something.
+    refusing: [*const Arena; REFUSALS],
+    refusals: usize,
+    /// Whether anything went back.
+    returned: bool,
+}
+
+impl Call {
+    fn of(left: usize) -> Self {
+        Call {
+            left,
+            everything: false,
+            lesson: true,
+            refusing: [ptr::null(); REFUSALS],
+            refusals: 0,
+            returned: false,
+        }
+    }
+
+    fn note_refusal(&mut self, arena: *const Arena) {
+        if let Some(place) = self.refusing.get_mut(self.refusals) {
+            *place = arena;
+            self.refusals += 1;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left == 0 || self.refusals == REFUSALS
+    }
+
+    fn avoids(&self, arena: &Arena) -> bool {
+        self.refusing
+            .iter()
+            .take(self.refusals)
+            .any(|refusing| ptr::eq(*refusing, arena))
+    }
+}
+
+impl Arenas {
+    /// How many free slots may hold pages before they are purged, what is retained aside.
+    fn dirty_allowance(&self) -> usize {
+        if SLOT_SIZE < os::page_size() {
+            // Slots smaller than the system's pages share them with their neighbours.
+            return usize::MAX;
+        }
+        allowance(DIRTY_SHARE, DIRTY_PART) >> SLOT_SHIFT
+    }
+
+    /// How many may stay once some must go: half of the allowance, so that each purge covers many, and what is retained.
+    fn dirty_goal(&self) -> usize {
+        let allowance = self.dirty_allowance();
+        (allowance - allowance / 2).saturating_add(self.retained.resident() >> SLOT_SHIFT)
+    }
+
+    /// How many slots may be lazy.
+    fn lazy_allowed(&self) -> usize {
+        self.retained.lazy() >> SLOT_SHIFT
+    }
+
+    /// How many empty arenas stay mapped: beyond the usual ones as many as the pages that are retained can fill by half. An arena is
+    /// never wholly dirty; were it counted so, some would be unmapped whatever is retained, and asked for anew each time.
+    fn empty_allowed(&self) -> usize {
+        let held = (self.dirty_slots + self.lazy_slots) << SLOT_SHIFT;
+        conf::EMPTY_ARENAS.get() + self.retained.wanted().min(held) / (ARENA_SIZE / 2)
+    }
+
+    /// Finds out whether more is dirty than may stay. To be called when slots came free.
+    fn mind_surplus(&mut self) {
+        // What was locked may not be any more.
+        self.refused_at = self.refused_at.min(self.dirty_slots);
+        let allowed = self
+            .dirty_allowance()
+            .saturating_add(self.retained.resident() >> SLOT_SHIFT);
+        if self.dirty_slots > allowed.max(2 * self.refused_at) {
+            set_giving_back(true);
+        }
+    }
+
+    /// Tells what of the wanted memory is unused. For changes of free slots, which are many, `in_turn`.
+    #[inline]
+    fn observe(&mut self, in_turn: bool) {
+        if self.retained.wanted() > 0 {
+            self.observe_now(in_turn);
+        }
+    }
+
+    /// Bytes of what is wanted that are unused.
+    fn unused(&self) -> usize {
+        let dirty = self.dirty_slots.saturating_sub(self.dirty_allowance());
+        (dirty + self.lazy_slots) << SLOT_SHIFT
+    }
+
+    #[inline(never)]
+    fn observe_now(&mut self, in_turn: bool) {
+        let unused = self.unused();
+        let less = match in_turn {
+            true => self
+                .retained
+                .observe_in_turn(unused, in_use_bytes(), retain::now),
+            false => self.retained.observe(unused, in_use_bytes(), retain::now()),
+        };
+        if less {
+            set_giving_back(true);
+        }
+    }
+
+    /// Takes what goes back next off its arenas: empty arenas, then slots of the emptiest arenas, so that what the next pools will take,
+    /// from the fullest, stays. Nothing when nothing must go, or the call has done its share.
+    fn choose(&mut self, call: &mut Call) -> Batch {
+        let mut batch = Batch::empty();
+        self.choose_empty(call, &mut batch);
+        for bucket in (1..SLOTS).rev() {
+            let mut next = self.by_count.first[bucket];
+            // SAFETY: arenas in the buckets are mapped.
+            while let Some(arena) = unsafe { next.as_ref() } {
+                // Before the arena goes to another bucket.
+                next = arena.by_count.next.get();
+                if !call.avoids(arena) {
+                    self.choose_slots(arena, call, &mut batch);
+                }
+                if call.is_over() || !batch.has_room() || !self.must_purge(call) {
+                    return batch;
+                }
+            }
+        }
+        batch
+    }
+
+    fn choose_empty(&mut self, call: &mut Call, batch: &mut Batch) {
+        let mut next = self.by_count.first[USABLE_SLOTS];
+        // SAFETY: arenas in the buckets are mapped.
+        while let Some(arena) = unsafe { next.as_ref() } {
+            next = arena.by_count.next.get();
+            let stay = if call.everything {
+                0
+            } else {
+                self.empty_allowed()
+            };
+            if self.empty <= stay || call.is_over() || !batch.has_room() {
+                return;
+            }
+            if call.avoids(arena) {
+                continue;
+            }
+            let dirty = arena.dirty_free();
+            self.leave_arena(arena);
+            batch.push(arena, FREE_WHEN_EMPTY, Way::Unmap, dirty);
+            // Its addresses take time as well.
+            let bytes = (dirty.count_ones() as usize + 1) << SLOT_SHIFT;
+            call.left = call.left.saturating_sub(bytes);
+        }
+    }
+
+    /// Whether slots must go back.
+    fn must_purge(&self, call: &Call) -> bool {
+        match call.everything {
+            true => self.dirty_slots + self.lazy_slots > 0 && SLOT_SIZE >= os::page_size(),
+            false => self.dirty_slots > self.dirty_goal() || self.lazy_slots > self.lazy_allowed(),
+        }
+    }
+
+    /// The slots of an arena that are to go back next, and how.
+    fn due_slots(&self, arena: &Arena, call: &Call) -> (u64, Way) {
+        if call.everything {
+            return (arena.dirty_free() | arena.lazy_free(), Way::Purge);
+        }
+        if self.dirty_slots > self.dirty_goal() && arena.dirty_free() != 0 {
+            let way = match self.lazy_slots < self.lazy_allowed() {
+                true => Way::Lazily,
+                false => Way::Purge,
+            };
+            return (arena.dirty_free(), way);
+        }
+        match self.lazy_slots > self.lazy_allowed() {
+            true => (arena.lazy_free(), Way::Purge),
+            false => (0, Way::Purge),
+        }
+    }
+
+    fn choose_slots(&mut self, arena: &Arena, call: &mut Call, batch: &mut Batch) {
+        while batch.has_room() && !call.is_over() && self.must_purge(call) {
+            let (due, way) = self.due_slots(arena, call);
+            let Some((first, count)) = runs(due).next() else {
+                return;
+            };
+            let slots = slots_mask(first, count);
+            batch.push(arena, slots, way, slots);
+            call.left = call.left.saturating_sub(count << SLOT_SHIFT);
+            // Neither free nor taken: nobody finds them.
+            self.change(
+                arena,
+                arena.free() & !slots,
+                arena.dirty.get() & !slots,
+                arena.written.get() & !slots,
+            );
+        }
+    }
+
+    /// What the system has taken comes free again, and so does what it refused.
+    fn end_batch(&mut self, batch: &Batch, call: &mut Call, now: Moment) {
+        for part in batch.parts() {
+            // SAFETY: mapped, unless it was unmapped just now; then nothing follows the pointer.
+            if part.way == Way::Unmap && !part.refused {
+                self.counts.unmapped += 1;
+                // Its addresses are the first that a later arena should fill again.
+                self.hint = part.arena.cast_mut().cast();
+            } else {
+                // SAFETY: the arena is mapped, since it has slots in this batch, or could not be unmapped.
+                self.take_back(unsafe { &*part.arena }, part);
+            }
+            if part.refused {
+                call.note_refusal(part.arena);
+                continue;
+            }
+            call.returned = true;
+            if call.lesson && part.way != Way::Lazily {
+                self.retained.give_back(part.dirty_bytes(), now);
+            }
+        }
+        self.refused_at = match call.refusals {
+            0 => 0,
+            _ => self.dirty_slots,
+        };
+    }
+
+    /// Slots come back from the system, or an arena that it refused to unmap.
+    fn take_back(&mut self, arena: &'static Arena, part: &Part) {
+        let pages = match part.way {
+            _ if part.unpurged => Pages::Dirty,
+            Way::Lazily => Pages::Lazy,
+            Way::Purge | Way::Unmap => Pages::Purged,
+        };
+        if part.way == Way::Unmap {
+            let dirty = if part.unpurged { FREE_WHEN_EMPTY } else { 0 };
+            arena.dirty.set(dirty);
+            arena.written.set(0);
+            return self.enter_or_strand(arena);
+        }
+        if pages == Pages::Purged {
+            self.counts.purged += part.slots.count_ones() as usize;
+        }
+        self.add_free(arena, part.slots, pages);
+    }
+
+    /// Enters an arena that could not be unmapped, or keeps it aside when there is no room to find it by.
+    fn enter_or_strand(&mut self, arena: &'static Arena) {
+        if !self.enter_arena(arena) {
+            arena.by_count.next.set(self.stranded);
+            self.stranded = arena;
+        }
+    }
+
+    /// An arena that was kept aside, if there is room for it by now.
+    fn enter_stranded(&mut self) -> Option<&'static Arena> {
+        // SAFETY: it could not be unmapped, and nobody else knows of it.
+        let arena: &'static Arena = unsafe { self.stranded.as_ref() }?;
+        let next = arena.by_count.next.get();
+        self.enter_arena(arena).then(|| {
+            self.stranded = next;
+            arena
+        })
+    }
+}
+
+/// Gives back what may not stay, as far as the call goes, and the lock.
+#[inline(never)]
+fn give_back(mut arenas: Guard<'static, Arenas>, call: &mut Call) {
+    loop {
+        let mut batch = arenas.choose(call);
+        if batch.count == 0 {
+            let rest = call.left == 0 && arenas.must_purge(call);
+            set_giving_back(rest);
+            return;
+        }
+        drop(arenas);
+        batch.carry_out();
+        let now = if call.lesson { retain::now() } else { 0 };
+        arenas = ARENAS.lock();
+        arenas.end_batch(&batch, call, now);
+    }
+}
+
+/// After slots were taken: pays a part of the debt, if there is any, and gives the lock back.
+pub(super) fn after_take(mut arenas: Guard<'static, Arenas>) {
+    arenas.observe(true);
+    if is_giving_back() {
+        give_back(arenas, &mut Call::of(QUOTA));
+    }
+}
+
+/// After slots came free, perhaps the last of an arena: what may not stay goes back, and the lock.
+pub(super) fn after_release(mut arenas: Guard<'static, Arenas>, emptied: bool) {
+    arenas.observe(true);
+    arenas.mind_surplus();
+    if is_giving_back() || emptied && arenas.empty > arenas.empty_allowed() {
+        give_back(arenas, &mut Call::of(QUOTA));
+    }
+}
+
+/// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many.
+pub fn give_up(bytes: usize) {
+    let mut arenas = ARENAS.lock();
+    let unused = arenas.unused();
+    if arenas.retained.give_up(bytes, unused) {
+        set_giving_back(true);
+        let mut call = Call::of(bytes.max(QUOTA));
+        // They would have stayed.
+        call.lesson = false;
+        give_back(arenas, &mut call);
+    }
+}
+
+/// Forgets what was wanted and has not been used for long, and gives a part of it back. For when no slot comes or goes.
+pub fn decay() {
+    let mut arenas = ARENAS.lock();
+    arenas.observe(false);
+    if is_giving_back() {
+        give_back(arenas, &mut Call::of(QUOTA));
+    }
+}
+
+/// Gives back every empty arena, and the pages of every free slot. True when something went back.
+pub fn trim() -> bool {
+    let mut arenas = ARENAS.lock();
+    arenas.retained.forget();
+    let mut call = Call::of(usize::MAX);
+    call.everything = true;
+    // Asked for by the program.
+    call.lesson = false;
+    give_back(arenas, &mut call);
+    call.returned
+}
+
+/// Maps an arena, all of its slots free and zeroed. The lock of the arenas comes with it, so that nobody else takes its slots.
+/// `None` when the system has no memory.
+pub(super) fn make_arena() -> Option<(Guard<'static, Arenas>, &'static Arena)> {
+    let mut arenas = ARENAS.lock();
+    if let Some(arena) = arenas.enter_stranded() {
+        return Some((arenas, arena));
+    }
+    let hint = arenas.hint;
+    drop(arenas);
+    let base = match os::map_aligned(hint, ARENA_SIZE, ARENA_SIZE) {
+        Some(base) => base.as_ptr(),
+        None => mapping::take_stuck(ARENA_SIZE, ARENA_SIZE)?.as_ptr(),
+    };
+    // Free pages inside an arena go back one by one. Where huge pages are always on, the kernel would fill them again.
+    os::no_huge_pages(base, ARENA_SIZE);
+    // SAFETY: fresh zeroed memory, aligned, and all zeroes is a valid arena header; it stays mapped until `leave_arena` has taken it
+    // out of every list.
+    let arena: &'static Arena = unsafe { &*base.cast() };
+    let mut arenas = ARENAS.lock();
+    if !arenas.enter_arena(arena) {
+        drop(arenas);
+        let Some(roomy) = lock_with_room(&ARENAS, Arenas::overflow, mapping::stuck_memory) else {
+            // SAFETY: nobody has seen it.
+            let _ = unsafe { os::try_unmap(base, ARENA_SIZE) };
+            return None;
+        };
+        arenas = roomy;
+        let entered = arenas.enter_arena(arena);
+        debug_assert!(entered, "there is room");
+    }
+    arenas.hint = base.wrapping_sub(ARENA_SIZE);
+    arenas.counts.mapped += 1;
+    Some((arenas, arena))
+}

@@ -1,0 +1,442 @@
+//! What is retained: memory that was given back and soon asked for again stays the next time.
+//!
+//! What it owns: the rule, for one kind of memory (free slots, pages inside pools, mappings), and `RETAINED`, the sum of all kinds. Each
+//! kind has a `Retained` behind its own lock. Nothing here reads the clock by itself but `now`.
+//!
+//! Giving a page back and faulting it in again costs a program about as much as `TURN_NANOSECONDS`. If that happens
+//! so often that it takes more than a quarter of the time, the page is worth keeping. So bytes that come back within four times their
+//! cost are *wanted*. There are two ways to keep them:
+//!
+//! - *Lazily*: the system may take the pages at any moment (`MADV_FREE`). Until it does they serve again without a fault. One
+//!   repetition is enough for this way.
+//! - *Resident*: for nothing at all, but they are taken from everyone else. It needs `REPETITIONS`, and all kinds together may retain
+//!   no more than `MOST`, or `PART` of what is in use if that is more.
+//!
+//! Wanted bytes that stay unused for as long as it took to want them are forgotten. There is no timer: an idle process keeps what is
+//! retained until it works again.
+//!
+//! What must hold: `give_back` is told only of what would have stayed, had more been wanted. Otherwise what is wanted grows with every
+//! turn. `RETAINED` is the sum of `resident` of all kinds.
+
+use crate::conf;
+use crate::os;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// What it costs to give a page of 4 KiB back and to fault it in again: two microseconds, more on a virtual machine. Measure a
+/// loop of `madvise(MADV_DONTNEED)` and a write.
+const TURN_NANOSECONDS: u64 = 2000;
+/// A quarter of the time may go into such turns. With a tenth, `make demo` leaves 13 MiB more, and is no faster.
+const PATIENCE: u64 = 4;
+/// Whatever the amount, this long ago is still soon: a few ticks of the coarse clock.
+const SOON_NANOSECONDS: u64 = 10_000_000;
+
+/// Wanted bytes must be asked for again so many times over before any of them stay resident. Once proves nothing: a buffer that a
+/// program fills twice is often never filled again. With 4, `large` of `make bench` takes a tenth more time.
+const REPETITIONS: usize = 2;
+
+/// Bytes that all kinds together may retain resident in a small process, 32 MiB: part of the promise (`docs/memory.md`)...
+const MOST: usize = 32 << 20;
+/// ... and in a large one this part (1/8) of what is in use.
+const PART: usize = 8;
+
+/// See `Retained::observe_in_turn`. The clock takes as long as a tenth of what an arena does to take or release a pool.
+const TURNS: u8 = 8;
+
+/// A moment, in nanoseconds since some start.
+pub type Moment = u64;
+
+/// The present, to a few milliseconds. It may step back: in a process that was moved to another machine, or forked into another
+/// time namespace.
+pub fn now() -> Moment {
+    os::coarse_clock()
+}
+
+/// How long a turn of so many bytes may take ago to count as soon.
+fn horizon(bytes: usize) -> u64 {
+    let pages = (bytes / os::SMALLEST_PAGE) as u64;
+    SOON_NANOSECONDS + pages * (TURN_NANOSECONDS * PATIENCE)
+}
+
+/// Bytes of all kinds that may stay resident because they are retained.
+pub static RETAINED: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of all kinds that are wanted, so that a process that wants none need not ask each.
+static WANTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of all kinds that may stay resident because they are retained.
+pub fn retained_bytes() -> usize {
+    // Relaxed, here and below: a figure that others change meanwhile.
+    RETAINED.load(Ordering::Relaxed)
+}
+
+/// The most bytes that were ever held for the program, whatever is free of them: see `raises_the_peak`.
+static MOST_HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether so many bytes, all that may be resident, are more than the process ever held. To be called when new memory is about to be
+/// touched. If something is wanted that must go first, and then `note_held` is told how much is left. Below the peak it may stay: programs
+/// whose needs come and go between layers would give up what they want again at once.
+pub fn raises_the_peak(held: usize) -> bool {
+    // Relaxed: an account.
+    if held <= MOST_HELD.load(Ordering::Relaxed) {
+        return false;
+    }
+    if !is_any_wanted() {
+        note_held(held);
+        return false;
+    }
+    true
+}
+
+/// The process holds so many bytes.
+pub fn note_held(held: usize) {
+    MOST_HELD.fetch_max(held, Ordering::Relaxed);
+}
+
+/// Whether any kind wants anything.
+#[inline]
+pub fn is_any_wanted() -> bool {
+    WANTED.load(Ordering::Relaxed) != 0
+}
+
+pub struct Retained {
+    /// Bytes to keep beyond what may stay anyway, lazily or resident.
+    wanted: usize,
+    /// Those of them that may stay resident.
+    resident: usize,
+    /// Wanted bytes that served again, since there are some: each time counts.
+    repeated: usize,
+    /// Whether the kind can keep memory lazily.
+    lazily: bool,
+    /// Bytes given back and not asked for again yet.
+    returned: usize,
+    returned_at: Moment,
+    /// The least of what is wanted that was unused since `since`.
+    least_unused: usize,
+    since: Moment,
+    /// What was unused when that was last told, and when: nothing happened since.
+    latest_unused: usize,
+    latest: Moment,
+    /// Calls of `observe_in_turn`.
+    turns: u8,
+}
+
+impl Retained {
+    /// Nothing of a kind that can keep memory lazily.
+    pub const fn nothing() -> Self {
+        Retained {
+            wanted: 0,
+            resident: 0,
+            repeated: 0,
+            lazily: true,
+            returned: 0,
+            returned_at: 0,
+            least_unused: usize::MAX,
+            since: 0,
+            latest_unused: 0,
+            latest: 0,
+            turns: 0,
+        }
+    }
+
+    /// Nothing of a kind that cannot. Its turns are many and small, so that what is wanted was asked for again many times.
+    pub const fn nothing_resident() -> Self {
+        Retained {
+            lazily: false,
+            ..Retained::nothing()
+        }
+    }
+
+    /// Bytes to keep beyond what may stay anyway.
+    pub fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Bytes that may stay resident beyond what may stay anyway.
+    pub fn resident(&self) -> usize {
+        self.resident
+    }
+
+    /// Bytes that may stay if the system may take them at any moment.
+    pub fn lazy(&self) -> usize {
+        self.wanted - self.resident
+    }
+
+    /// The one place where what is wanted changes, and how much of it stays resident while so much is `in_use`.
+    fn change(&mut self, wanted: usize, in_use: usize) {
+        // What is resident already was proven.
+        let proven = !self.lazily
+            || self.resident > 0
+            || self.repeated >= wanted.saturating_mul(REPETITIONS);
+        let others = retained_bytes().saturating_sub(self.resident);
+        let room = MOST.max(in_use / PART).saturating_sub(others);
+        let resident = if proven { wanted.min(room) } else { 0 };
+        let wanted = if self.lazily { wanted } else { resident };
+        if wanted == self.wanted && resident == self.resident {
+            return;
+        }
+        // Relaxed, all: an account. Two kinds that change at once may pass the limit together until one of them changes again.
+        RETAINED.fetch_add(resident, Ordering::Relaxed);
+        RETAINED.fetch_sub(self.resident, Ordering::Relaxed);
+        WANTED.fetch_add(wanted, Ordering::Relaxed);
+        WANTED.fetch_sub(self.wanted, Ordering::Relaxed);
+        self.wanted = wanted;
+        self.resident = resident;
+        if wanted == 0 {
+            self.repeated = 0;
+        }
+        debug_assert!(self.resident <= self.wanted);
+    }
+
+    /// So many bytes went back to the system.
+    #[inline(never)]
+    pub fn give_back(&mut self, bytes: usize, now: Moment) {
+        if bytes == 0 || conf::LEARNING.get() == 0 {
+            return;
+        }
+        self.forget_late(now);
+        self.returned += bytes;
+        self.returned_at = now;
+    }
+
+    /// So many bytes that are not resident are asked for. `now` is called only if something was given back.
+    #[inline]
+    pub fn ask(&mut self, bytes: usize, in_use: usize, now: impl FnOnce() -> Moment) {
+        if bytes != 0 && self.returned != 0 {
+            self.ask_at(bytes, in_use, now());
+        }
+    }
+
+    #[inline(never)]
+    fn ask_at(&mut self, bytes: usize, in_use: usize, now: Moment) {
+        self.forget_late(now);
+        let again = bytes.min(self.returned);
+        if again == 0 {
+            return;
+        }
+        self.returned -= again;
+        if self.wanted == 0 {
+            self.since = now;
+        }
+        self.repeated = self.repeated.saturating_add(again);
+        self.change(self.wanted + again, in_use);
+        self.least_unused = 0;
+        self.latest_unused = 0;
+        self.latest = now;
+    }
+
+    /// So many bytes that were kept lazily serve again.
+    pub fn serve_again(&mut self, bytes: usize, in_use: usize) {
+        if self.wanted > 0 && bytes > 0 {
+            self.repeated = self.repeated.saturating_add(bytes);
+            if self.resident == 0 {
+                self.change(self.wanted, in_use);
+            }
+        }
+    }
+
+    /// What was given back so long ago no longer counts.
+    fn forget_late(&mut self, now: Moment) {
+        if now.saturating_sub(self.returned_at) > horizon(self.returned) {
+            self.returned = 0;
+        }
+    }
+
+    /// Of what is wanted, so many bytes are unused now. True when less is wanted from now on. To be called wherever that changes,
+    /// and from time to time.
+    #[inline(never)]
+    pub fn observe(&mut self, unused: usize, in_use: usize, now: Moment) -> bool {
+        let horizon = horizon(self.wanted);
+        // Whatever it was that wanted it again is over.
+        let idle = now.saturating_sub(self.latest) > horizon && self.latest_unused > 0;
+        self.latest_unused = unused;
+        self.latest = now;
+        self.least_unused = self.least_unused.min(unused);
+        let mut forgotten = 0;
+        if now.saturating_sub(self.since) > horizon {
+            forgotten = self.least_unused;
+            self.since = now;
+            self.least_unused = unused;
+        }
+        let before = (self.wanted, self.resident);
+        let wanted = if idle {
+            0
+        } else {
+            before.0.saturating_sub(forgotten)
+        };
+        self.change(wanted, in_use);
+        self.wanted < before.0 || self.resident < before.1
+    }
+
+    /// As `observe`, for who comes by often: all of it counts, but the clock is asked one time in `TURNS`.
+    #[inline]
+    pub fn observe_in_turn(
+        &mut self,
+        unused: usize,
+        in_use: usize,
+        now: impl FnOnce() -> Moment,
+    ) -> bool {
+        self.least_unused = self.least_unused.min(unused);
+        // Who comes by in between is not idle unless all that time something was unused.
+        self.latest_unused = self.latest_unused.min(unused);
+        self.turns = self.turns.wrapping_add(1);
+        self.turns.is_multiple_of(TURNS) && self.observe(unused, in_use, now())
+    }
+
+    /// Wants so many bytes less, what is lazy first: somebody else needs the memory. Of what is wanted so many bytes are `unused`, and only
+    /// these can be had. True if there were any.
+    pub fn give_up(&mut self, bytes: usize, unused: usize) -> bool {
+        let bytes = bytes.min(unused).min(self.wanted);
+        if bytes == 0 {
+            return false;
+        }
+        let wanted = self.wanted - bytes;
+        // Nothing was proven or refuted: what stays is as it was.
+        let in_use = self.resident.saturating_mul(PART);
+        self.change(wanted, in_use);
+        true
+    }
+
+    /// Forgets everything.
+    pub fn forget(&mut self) {
+        self.change(0, 0);
+        let lazily = self.lazily;
+        *self = Self::nothing();
+        self.lazily = lazily;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const MEGABYTE: usize = 1 << 20;
+    const SECOND: Moment = 1_000_000_000;
+
+    #[test]
+    fn what_is_asked_for_again_soon_is_wanted() {
+        let mut retained = Retained::nothing();
+        retained.ask(MEGABYTE, 0, || unreachable!());
+        retained.give_back(100 * MEGABYTE, SECOND);
+        retained.ask(60 * MEGABYTE, 0, || SECOND + SECOND / 50);
+        assert_eq!(retained.wanted(), 60 * MEGABYTE);
+        retained.ask(60 * MEGABYTE, 0, || SECOND + SECOND / 20);
+        assert_eq!(retained.wanted(), 100 * MEGABYTE);
+        retained.ask(60 * MEGABYTE, 0, || unreachable!());
+        assert_eq!(retained.wanted(), 100 * MEGABYTE);
+        retained.forget();
+    }
+
+    #[test]
+    fn what_is_asked_for_late_is_not() {
+        let mut retained = Retained::nothing();
+        retained.give_back(MEGABYTE, SECOND);
+        retained.ask(MEGABYTE, 0, || 2 * SECOND);
+        assert_eq!(retained.wanted(), 0);
+        // The more it is, the longer is soon.
+        retained.give_back(1000 * MEGABYTE, 2 * SECOND);
+        retained.ask(MEGABYTE, 0, || 4 * SECOND);
+        assert_eq!(retained.wanted(), MEGABYTE);
+        retained.forget();
+    }
+
+    #[test]
+    fn several_repetitions_make_a_part_of_it_resident() {
+        let mut retained = Retained::nothing();
+        retained.give_back(100 * MEGABYTE, SECOND);
+        retained.ask(100 * MEGABYTE, 0, || SECOND);
+        for _ in 1..REPETITIONS {
+            assert_eq!(
+                (retained.resident(), retained.lazy()),
+                (0, 100 * MEGABYTE),
+                "too few repetitions"
+            );
+            retained.serve_again(100 * MEGABYTE, 0);
+        }
+        assert_eq!(retained.resident(), MOST);
+        assert_eq!(retained.lazy(), 100 * MEGABYTE - MOST);
+        // The more is in use, the more may stay.
+        retained.observe(0, 800 * MEGABYTE, SECOND);
+        assert_eq!(retained.resident(), 100 * MEGABYTE);
+        // Another kind gets no more than the first leaves.
+        let mut other = Retained::nothing_resident();
+        other.give_back(60 * MEGABYTE, SECOND);
+        other.ask(60 * MEGABYTE, 400 * MEGABYTE, || SECOND);
+        assert_eq!((other.wanted(), other.resident()), (0, 0));
+        // What is lazy is given up first.
+        retained.observe(0, 0, SECOND);
+        assert!(!retained.give_up(50 * MEGABYTE, 0));
+        assert!(retained.give_up(60 * MEGABYTE, 50 * MEGABYTE));
+        assert_eq!(
+            (retained.resident(), retained.lazy()),
+            (MOST, 18 * MEGABYTE)
+        );
+        assert!(retained.give_up(40 * MEGABYTE, 90 * MEGABYTE));
+        assert_eq!((retained.resident(), retained.lazy()), (10 * MEGABYTE, 0));
+        retained.forget();
+        assert!(!retained.give_up(MEGABYTE, MEGABYTE));
+    }
+
+    #[test]
+    fn what_stays_unused_is_forgotten() {
+        let mut retained = Retained::nothing();
+        retained.give_back(100 * MEGABYTE, SECOND);
+        retained.ask(100 * MEGABYTE, 0, || SECOND);
+        // In use at least once in each stretch of time: wanted.
+        let mut time = SECOND;
+        for _ in 0..30 {
+            time += SECOND / 10;
+            assert!(!retained.observe(0, 0, time));
+            assert!(!retained.observe(100 * MEGABYTE, 0, time));
+        }
+        assert_eq!(retained.wanted(), 100 * MEGABYTE);
+        // 30 of it are not in use at any time.
+        for step in 0..20 {
+            time += SECOND / 10;
+            let least = retained.wanted() - 70 * MEGABYTE;
+            retained.observe(
+                if step % 2 == 0 {
+                    least
+                } else {
+                    retained.wanted()
+                },
+                0,
+                time,
+            );
+        }
+        assert_eq!(retained.wanted(), 70 * MEGABYTE);
+        // Nothing happens for a while.
+        assert!(retained.observe(0, 0, time + 2 * SECOND));
+        assert_eq!(retained.wanted(), 0);
+    }
+
+    #[test]
+    fn what_was_used_between_two_looks_at_the_clock_counts() {
+        let mut retained = Retained::nothing();
+        retained.give_back(100 * MEGABYTE, SECOND);
+        retained.ask(100 * MEGABYTE, 0, || SECOND);
+        for step in 1..=3 {
+            retained.observe(100 * MEGABYTE, 0, SECOND + step * SECOND / 10);
+        }
+        for unused in [100, 40, 100] {
+            retained.observe_in_turn(unused * MEGABYTE, 0, || unreachable!());
+        }
+        for step in 4..=6 {
+            let mut looks = 0;
+            for _ in 0..TURNS {
+                retained.observe_in_turn(100 * MEGABYTE, 0, || {
+                    looks += 1;
+                    SECOND + step * SECOND / 10
+                });
+            }
+            assert_eq!(looks, 1);
+        }
+        assert_eq!(retained.wanted(), 60 * MEGABYTE);
+        // Eight turns may take longer than what counts as idle.
+        for step in 1..100 {
+            retained.observe_in_turn(step % 2 * 60 * MEGABYTE, 0, || {
+                2 * SECOND + step as Moment * SECOND / 20
+            });
+        }
+        assert_eq!(retained.wanted(), 60 * MEGABYTE);
+        retained.forget();
+    }
+}
