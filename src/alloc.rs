@@ -13,8 +13,8 @@ use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
 use crate::heap::{
-    self, Bin, Heap, MapPlace, after_event, free_foreign, free_own, is_free, open_full_pools,
-    roster,
+    self, Bin, Heap, MapPlace, SlotTable, after_event, free_foreign, free_own, is_free,
+    open_full_pools, roster,
 };
 use crate::large;
 use crate::mapping;
@@ -345,16 +345,16 @@ fn find_protected(address: usize, protected: bool) -> Result<Place<'static>, Fau
 #[inline(always)]
 pub unsafe fn free<const CALL: u8>(block: *mut u8) {
     // SAFETY: passed on from the caller.
-    unsafe { free_or(thread::current(), block, free_elsewhere::<CALL>) }
+    unsafe { free_or(thread::slot_table(), block, free_elsewhere::<CALL>) }
 }
 
-/// The fast path of `free`, as `allocate_or`: of a block that is of a pool of the heap.
+/// The fast path of `free`, as `allocate_or`: of a block that the calling thread's slot map shows.
 ///
 /// # Safety
 /// As `free`.
 #[inline(always)]
-pub unsafe fn free_or(heap: &Heap, block: *mut u8, otherwise: impl FnOnce(*mut u8)) {
-    if let Some((bin, place)) = heap.bin_of(block as usize) {
+pub unsafe fn free_or(table: SlotTable, block: *mut u8, otherwise: impl FnOnce(*mut u8)) {
+    if let Some((bin, place)) = table.bin_of(block as usize) {
         // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
         let freed = unsafe { &*block.cast::<Block>() };
         // SAFETY: the program gives the block up, or else it is free and ours.
@@ -363,7 +363,7 @@ pub unsafe fn free_or(heap: &Heap, block: *mut u8, otherwise: impl FnOnce(*mut u
                 bin.push(freed);
                 return;
             }
-            return free_past_bin(freed, heap, place);
+            return free_past_bin(freed, table, place);
         }
     }
     otherwise(block);
@@ -371,8 +371,8 @@ pub unsafe fn free_or(heap: &Heap, block: *mut u8, otherwise: impl FnOnce(*mut u
 
 /// The fast path of `free` when the bin has its fill: the block goes to its pool.
 #[inline(never)]
-fn free_past_bin(block: &Block, heap: &Heap, place: MapPlace) {
-    let pool = heap.pool_at(place);
+fn free_past_bin(block: &Block, table: SlotTable, place: MapPlace) {
+    let pool = table.pool_at(place);
     if pool.push(block) {
         after_event_of(pool);
     }
@@ -416,7 +416,10 @@ fn free_outside_pools(found: Result<Place, Fault>, block: *mut u8, call: Call) {
 fn free_in_pool(pool: &Pool, block: &Block) {
     let heap = thread::own_for_free();
     match heap {
-        Some(heap) if pool.is_owned_by(heap.as_owner()) => free_own(heap, pool, block),
+        Some(heap) if pool.is_owned_by(heap.as_owner()) => {
+            thread::widen_map_if_contested(heap);
+            free_own(heap, pool, block);
+        }
         _ => free_foreign(heap, pool, block),
     }
 }
@@ -425,19 +428,19 @@ fn free_in_pool(pool: &Pool, block: &Block) {
 /// protected it.
 #[inline(always)]
 pub fn usable_size(block: *mut u8, call: Call) -> usize {
-    let heap = thread::current();
-    let Some((bin, _)) = heap.bin_of(block as usize) else {
+    let table = thread::slot_table();
+    let Some((bin, _)) = table.bin_of(block as usize) else {
         return usable_size_elsewhere(block, call);
     };
     // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
     let held = unsafe { &*block.cast::<Block>() };
     if may_start_page(block) {
-        return usable_size_of_page(held, bin, heap, call);
+        return usable_size_of_page(held, bin, table, call);
     }
     // SAFETY: the program holds the block, or else it is free and ours.
     match unsafe { held.is_marked_free_already() } {
         true => usable_size_elsewhere(block, call),
-        false => heap.block_size_of(bin),
+        false => table.block_size_of(bin),
     }
 }
 
@@ -450,8 +453,8 @@ fn may_start_page(block: *mut u8) -> bool {
 /// The rest of `usable_size` for a block of one of the thread's own pools at the start of a page. If the page lies wholly in the block, the
 /// program may have protected it, and whether the block is free is not looked at.
 #[inline(never)]
-fn usable_size_of_page(held: &Block, bin: &Bin, heap: &Heap, call: Call) -> usize {
-    let size = heap.block_size_of(bin);
+fn usable_size_of_page(held: &Block, bin: &Bin, table: SlotTable, call: Call) -> usize {
+    let size = table.block_size_of(bin);
     // SAFETY: the program holds the block, or else it is free and ours; and no page lies in it.
     match size < SMALLEST_PAGE && unsafe { held.is_marked_free_already() } {
         true => usable_size_elsewhere(ptr::from_ref(held).cast_mut().cast(), call),
@@ -487,12 +490,12 @@ const fn stays(old: usize, new: usize) -> bool {
 /// The size of a block of one of the thread's own pools. `None` for all other pointers, and for a block that looks free.
 #[inline(always)]
 fn own_size(block: *mut u8) -> Option<usize> {
-    let heap = thread::current();
-    let (bin, _) = heap.bin_of(block as usize)?;
+    let table = thread::slot_table();
+    let (bin, _) = table.bin_of(block as usize)?;
     // SAFETY: the start of a cut block of a pool of ours, which is mapped and aligned.
     let held = unsafe { &*block.cast::<Block>() };
     // SAFETY: the program holds the block, or else it is free and ours.
-    (!unsafe { held.is_marked_free_already() }).then(|| heap.block_size_of(bin))
+    (!unsafe { held.is_marked_free_already() }).then(|| table.block_size_of(bin))
 }
 
 /// The fast path of `resize`, for any pointer and size: a block of one of the thread's own pools that stays where it is. As

@@ -4,7 +4,7 @@
 //! abandoned pools, the lists of a heap). Critical sections are short and never call out
 //! to anything that could allocate. It can be held across `fork`. Who finds it held sleeps in the kernel (`waiters`).
 //!
-//! Lock order, outermost first: heap registry, a heap's lists, abandoned pools,
+//! Lock order, outermost first: heap registry, a heap's lists, those who post to it, abandoned pools,
 //! mappings, arenas, what pools have learned. No thread holds the lists of two heaps.
 
 mod waiters;

@@ -214,6 +214,11 @@ programs! {
     mixed_frees: "shared_pools.c", ["mixed"], 60, [linked: Linked, preloaded: Preloaded];
     pools_left_nearly_full: "shared_pools.c", ["nearly"], 60, [linked: Linked, preloaded: Preloaded];
     idle_threads: "shared_pools.c", ["idle"], 60, [linked: Linked, preloaded: Preloaded];
+    threads_in_locked_memory: "slot_map.c", ["locked"], 60, [linked: Linked, preloaded: Preloaded];
+    locked_memory_under_a_limit: "slot_map.c", ["limit"], 60, [linked: Linked, preloaded: Preloaded];
+    threads_under_a_limit_of_addresses: "slot_map.c", ["addresses"], 60, [linked: Linked, preloaded: Preloaded];
+    slot_maps_outgrown: "slot_map.c", ["threads"], 120, [linked: Linked, preloaded: Preloaded];
+    slot_maps_outgrown_and_forks: "slot_map.c", ["fork"], 120, [linked: Linked, preloaded: Preloaded];
     pages_dropped: "pages.c", ["drop"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     pages_and_other_threads: "pages.c", ["others"], 60, [linked: Linked, preloaded: Preloaded];
     pages_and_forks: "pages.c", ["fork"], 60, [linked: Linked, preloaded: Preloaded];
@@ -473,6 +478,45 @@ mod ends {
     fn the_library_itself_opened_when_no_key_is_left() {
         let path = library().to_str().expect("the path is UTF-8");
         expect_success("no_keys.c", Way::Alone, &[path], 60);
+    }
+}
+
+/// Frees into pools that lie further apart than a thread's slot map reaches at first, by the instructions that they take.
+mod far_apart {
+    use super::*;
+
+    /// Instructions of a whole run.
+    fn instructions(kind: &str, pairs: u32) -> f64 {
+        let program = compile("slot_map.c", Way::Preloaded);
+        let arena = if SMALL_ARENAS { 256 << 10 } else { 1 << 20 };
+        let mut command = common::preloaded("valgrind");
+        command
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(program)
+            .args([kind.into(), pairs.to_string(), arena.to_string()])
+            .env_remove("PYMALLOC_CONF");
+        let outcome = run(&mut command, Duration::from_secs(300));
+        outcome.expect_success(kind);
+        let words = outcome.stderr.split_once("Collected : ");
+        let number = words.and_then(|(_, rest)| rest.split_whitespace().next());
+        number
+            .and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("callgrind tells no number: {}", outcome.describe()))
+    }
+
+    fn instructions_of_a_pair(kind: &str) -> f64 {
+        const PAIRS: u32 = 20_000;
+        (instructions(kind, 2 * PAIRS) - instructions(kind, PAIRS)) / f64::from(PAIRS)
+    }
+
+    #[test]
+    fn frees_are_as_quick_as_close_together() {
+        let together = instructions_of_a_pair("together");
+        let spread = instructions_of_a_pair("spread");
+        assert!(
+            spread < together * 1.05,
+            "a pair takes {spread:.1} instructions, close together {together:.1}"
+        );
     }
 }
 

@@ -293,7 +293,7 @@ macro_rules! delete {
             let align = [$($align,)? 0][0];
             // SAFETY: passed on from the caller.
             unsafe {
-                alloc::free_or(thread::current_for_derived(), block.cast(), |block| {
+                alloc::free_or(thread::slot_table_for_derived(), block.cast(), |block| {
                     elsewhere(block, align)
                 })
             }

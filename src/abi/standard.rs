@@ -45,7 +45,7 @@ macro_rules! frees {
             $(let _ = $other;)*
             // SAFETY: passed on from the caller.
             unsafe {
-                alloc::free_or(thread::current_for_derived(), block.cast(), |block| {
+                alloc::free_or(thread::slot_table_for_derived(), block.cast(), |block| {
                     free_elsewhere::<{ $call as u8 }>(block)
                 })
             }

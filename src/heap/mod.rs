@@ -23,7 +23,7 @@ pub use bin::Bin;
 #[cfg(not(loom))]
 pub use slack::{decay, give_up};
 #[cfg(not(loom))]
-pub use slot_map::MapPlace;
+pub use slot_map::{MapPlace, SlotTable, VoidTable};
 #[cfg(not(loom))]
 pub use usedpools::{Heap, after_event, free_foreign, free_own, is_free, open_full_pools};
 

@@ -8,7 +8,7 @@
 #[cfg(feature = "watch")]
 pub mod outside;
 
-use super::usedpools::{self, ABANDONED, Heap, purge_abandoned};
+use super::usedpools::{self, ABANDONED, Heap, HeapAndTable, purge_abandoned};
 use crate::arena;
 use crate::layout::{layout, mix};
 use crate::mapping;
@@ -20,7 +20,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// The heap of the first thread, so that a process that never starts another maps none.
-static FIRST: Heap = Heap::new();
+static FIRST: HeapAndTable = HeapAndTable::new();
 
 pub struct Roster {
     /// The heap that entered last; the others follow by `next_in_roster`.
@@ -61,14 +61,16 @@ impl Roster {
         heap.next_in_roster
             .store(self.last.cast_mut(), Ordering::Relaxed);
         self.last = heap;
-        heap.stay_sparse();
     }
 
     fn map_heap() -> Option<&'static Heap> {
-        let size = os::round_to_pages(size_of::<Heap>())?;
-        let heap: *const Heap = os::map(ptr::null_mut(), size)?.as_ptr().cast();
+        let size = os::round_to_pages(size_of::<HeapAndTable>())?;
+        let start = os::map(ptr::null_mut(), size)?.as_ptr();
+        // Of the table some pages are touched.
+        os::no_huge_pages(start, size);
+        let heap: *const HeapAndTable = start.cast();
         // SAFETY: fresh zeroed memory, aligned to pages, that is never unmapped; all zeroes is an unused heap.
-        Some(unsafe { &*heap })
+        Some(unsafe { &*heap }.begin())
     }
 
     fn make_spare(&mut self, heap: &'static Heap) {
@@ -98,10 +100,12 @@ pub fn take() -> Option<&'static Heap> {
     let heap = if let Some(spare) = unsafe { roster.spare.as_ref() } {
         // Relaxed, here and below: the lock is held.
         roster.spare = spare.next_spare.load(Ordering::Relaxed);
+        spare.resume_map();
         spare
     } else if roster.last.is_null() {
-        roster.enter(&FIRST);
-        &FIRST
+        let first = FIRST.begin();
+        roster.enter(first);
+        first
     } else {
         let heap = Roster::map_heap()?;
         roster.enter(heap);
@@ -115,6 +119,7 @@ pub fn take() -> Option<&'static Heap> {
 /// Takes the heap of a thread that ends: its pools are left to others, and a new thread can take it.
 pub fn give_back(heap: &'static Heap) {
     heap.leave_all(false);
+    heap.rest_map();
     let mut roster = ROSTER.lock();
     roster.make_spare(heap);
 }
@@ -133,6 +138,7 @@ pub fn rescue_orphans() -> bool {
         next = heap.next_in_roster.load(Ordering::Relaxed);
         if heap.orphaned.swap(false, Ordering::Relaxed) {
             heap.leave_all(true);
+            heap.rest_map();
             roster.make_spare(heap);
         }
     }

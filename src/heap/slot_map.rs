@@ -1,185 +1,233 @@
 //! The slot map: what a thread's `free` looks at to learn whether a pointer is a block of one of its own pools.
 //!
-//! For every slot of the pools that a heap owns it holds, at the place that the slot's address selects, where the pool starts,
-//! how its blocks are told, and which bin takes them. Of any address at all, one multiplication and one comparison
+//! For every slot of the pools that a heap owns its table (`table`) holds, at the place that the slot's address selects, where the pool
+//! starts, how its blocks are told, and which bin takes them. Of any address at all, one multiplication and one comparison
 //! then decide whether it is the start of a block that was handed out, in a pool of this very heap: ownership, validity and
 //! position together. Null, pointers to elsewhere and blocks of others all fail the same comparison.
 //!
 //! It is a cache of what the pools' headers say: two pools whose slots want the same place are both served, one of them on
-//! the slow path. Its memory is touched where pools are: 32 bytes for a slot.
+//! the slow path, where it *evicts* the other from its place. Every void entry is right.
+//!
+//! The table starts small, since it is memory that each thread costs, and grows when evictions have cost more than a larger one does. The
+//! larger one starts void: each pool enters it when its thread next frees into it. A heap whose thread has ended has its first table again, or one not much larger.
 //!
 //! What must hold: an entry whose limit is not 0 describes a pool that the heap owns, as its header does. Entries are changed under
 //! the heap's lock; its thread reads them without, and only it enters pools. Others take pools out (limit 0) into which they have
 //! freed, with or without the lock, so that its thread comes by the lock the next time; should it just be reading, its free is one of the many that go before.
 //! Pools that others give back have no block left that it could come for.
+//!
+//! Nobody reaches a table that is unmapped. Others reach it by the heap, under one of two locks: the heap's, or that of those who post to it without.
+//! It is replaced under both. The heap's thread reaches it by a word of its own, which is set before the heap's lock is given back.
+
+mod table;
+
+use table::{FIRST_PLACES, Head};
+pub use table::{FirstTable, MapPlace, SlotTable, VoidTable};
 
 use super::bin::Bin;
+use super::roster;
 use crate::arena;
-use crate::cpu;
-use crate::geometry::{SLOT_SHIFT, SLOT_SIZE};
+use crate::geometry::SLOT_SIZE;
 use crate::pool::Pool;
-use core::cell::Cell;
-use core::mem::offset_of;
+use crate::sync::Lock;
 use core::ptr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, compiler_fence, fence};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, compiler_fence, fence};
 
-/// Places of the map. 2^17 slots of 16 KiB are 2 GiB: pools that a thread frees into at the same time and that lie further apart
-/// than this can want the same place. It costs 4 MiB of addresses a thread, half of what its stack takes.
-const PLACES: usize = 1 << 17;
+/// A table grows to so many times its size, or at once to one with a place for each slot that a thread has on average.
+const GROWTH: usize = 4;
 
-/// What is known of a slot. All zeroes: nothing.
-#[repr(C, align(32))]
-struct Entry {
-    /// The first byte of the slot's pool.
-    start: AtomicUsize,
-    /// The reciprocal of its block size.
-    reciprocal: Cell<u64>,
-    /// The number of its cut blocks times the drift of its class; 0 makes the entry void.
-    limit: AtomicU64,
-    /// Where frees into it go.
-    bin: Cell<*const Bin>,
+/// The largest: 2^22 slots of 16 KiB are 64 GiB, for 128 MiB of addresses, of which pages are touched where pools are.
+const MOST_PLACES: usize = 1 << 22;
+
+/// A larger table is worth as many evictions as a thread has slots on average: each of its pools enters it by a free that costs as much as one. It is worth at least so many, and
+/// at most one for two places of the table. Measure `spread` of `c_tests/slot_map.c`.
+const LEAST_EVICTIONS: usize = FIRST_PLACES / 2;
+
+/// The tables of all threads, were they as large as the new one, may take this part (1/8) of what is resident in pools. Beyond that it must be worth more evictions, in proportion:
+/// two pools of a small heap that collide by chance are to cost few addresses, but not to slow their thread down for ever.
+const TABLES_PART: usize = 8;
+
+/// A heap without a thread keeps a table of so many places for the next thread, which may be much like the last...
+const KEPT_PLACES: usize = FIRST_PLACES * GROWTH;
+/// ... as long as no more do: 2 MiB. Without it `thread-lifetimes` of `make bench`, on four threads, takes a sixth more page faults.
+const MOST_KEPT: usize = 16;
+
+/// Tables that heaps without threads keep.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts one more, if it may be kept.
+fn keep_one() -> bool {
+    // Relaxed: a number that nothing hangs on.
+    let kept = KEPT.fetch_add(1, Ordering::Relaxed);
+    if kept >= MOST_KEPT {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
+    kept < MOST_KEPT
 }
 
-impl Entry {
-    #[inline(always)]
-    fn start(&self) -> usize {
-        // Relaxed: written by the heap's thread alone, under the lock; `leave_posted` takes it for a hint.
-        self.start.load(Ordering::Relaxed)
-    }
-
-    /// The pool of an entry that is not void.
-    #[inline(always)]
-    fn pool(&self) -> &Pool {
-        // SAFETY: the start of a pool that the heap owns, and so that of a slot.
-        unsafe { Pool::at(arena::header_of(self.start())) }
-    }
+/// How many slots a thread has in pools, on average.
+fn slots_of_a_thread() -> usize {
+    arena::resident_bytes() / SLOT_SIZE / roster::sharers()
 }
 
-/// Where an entry is: bytes from the start of the map.
-#[derive(Clone, Copy)]
-pub struct MapPlace(usize);
-
-#[repr(C)]
+/// The slot map of a heap. All zeroes: one that `start` must be called for.
 pub struct SlotMap {
-    entries: [Entry; PLACES],
+    /// The head of the table. Written by the heap's thread, or for a heap without one.
+    table: AtomicPtr<Head>,
+    /// The one that lies behind the heap. Written once.
+    first: AtomicPtr<Head>,
+    /// Held by who takes a pool out without the heap's lock, and while the table is replaced.
+    posting: Lock<()>,
+    /// Evictions from now until a larger table is weighed. Changed by the heap's thread alone, as is what follows.
+    patience: AtomicUsize,
+    /// How often one was weighed against this table.
+    weighings: AtomicUsize,
 }
-
-// SAFETY: `start` and `limit` are atomic. The rest is written and read by the heap's thread alone; who has the heap changes by the roster's lock.
-unsafe impl Sync for SlotMap {}
 
 impl SlotMap {
-    pub const fn empty() -> Self {
+    pub const fn none() -> Self {
         SlotMap {
-            entries: [const {
-                Entry {
-                    start: AtomicUsize::new(0),
-                    reciprocal: Cell::new(0),
-                    limit: AtomicU64::new(0),
-                    bin: Cell::new(ptr::null()),
-                }
-            }; PLACES],
+            table: AtomicPtr::new(ptr::null_mut()),
+            first: AtomicPtr::new(ptr::null_mut()),
+            posting: Lock::new(()),
+            patience: AtomicUsize::new(0),
+            weighings: AtomicUsize::new(0),
         }
     }
 
-    #[inline(always)]
-    fn entry(&self, address: usize) -> &Entry {
-        &self.entries[address >> SLOT_SHIFT & (PLACES - 1)]
+    /// The heap gets its first table, before any thread has it.
+    pub fn start(&self, first: SlotTable) {
+        debug_assert!(self.first.load(Ordering::Relaxed).is_null());
+        // Relaxed: the roster's lock passes the heap on.
+        self.first
+            .store(first.as_ptr().cast_mut(), Ordering::Relaxed);
+        self.show(first);
     }
 
-    /// The bin for the block at `address`, and the place of its entry, if that is the start of a block that was handed out, in a pool of
-    /// the heap at `heap`, whose map lies `OFFSET` bytes behind. Only for the heap's thread. (By the heap's address, so that the
-    /// distance of the map is a part of each instruction.)
+    /// The table. For who holds the heap's lock or `posting`, and for the heap's thread.
+    pub fn table(&self) -> SlotTable {
+        // Relaxed: see above, who asks is ordered with who wrote it.
+        // SAFETY: the table of the heap, which stays while the caller keeps it from being replaced.
+        unsafe { SlotTable::from_ptr(self.table.load(Ordering::Relaxed)) }
+    }
+
+    /// From now on `table` is the table.
+    fn show(&self, table: SlotTable) {
+        // Relaxed: see `table`.
+        self.table
+            .store(table.as_ptr().cast_mut(), Ordering::Relaxed);
+        self.weighings.store(0, Ordering::Relaxed);
+        self.be_patient();
+    }
+
+    fn is_first(&self, table: SlotTable) -> bool {
+        ptr::eq(table.as_ptr(), self.first.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the table by one that is void. The caller holds the heap's lock, and is the heap's thread, or the heap has none. What it returns
+    /// is to be let go (`let_go`) once that thread's own word is the new one.
+    pub fn replace(&self, table: SlotTable) -> SlotTable {
+        let _posting = self.posting.lock();
+        let old = self.table();
+        self.show(table);
+        old
+    }
+
+    /// Ends a table that was replaced.
     ///
     /// # Safety
-    /// The calling thread's heap, with its map at that distance.
-    #[inline(always)]
-    pub unsafe fn bin_of<'a, const OFFSET: usize>(
-        heap: usize,
-        address: usize,
-    ) -> Option<(&'a Bin, MapPlace)> {
-        let place = (address >> SLOT_SHIFT & (PLACES - 1)) * size_of::<Entry>();
-        // SAFETY: an entry of the map, which the caller vouches for.
-        let offset = unsafe {
-            cpu::distance_from::<OFFSET, { offset_of!(Entry, start) }>(address, heap, place)
-        };
-        // SAFETY: as above. (The compiler merges this plain load into the multiplication, and makes no
-        // address of it.)
-        let reciprocal = unsafe { &*((heap + OFFSET + place) as *const Entry) }
-            .reciprocal
-            .get();
-        // See `size_class::TABLE` for why this tells exactly the starts of the cut blocks.
-        let product = offset.wrapping_mul(reciprocal);
-        // Relaxed: see the top of this file.
-        // SAFETY: see above.
-        if !unsafe { cpu::is_below::<OFFSET, { offset_of!(Entry, limit) }>(product, heap, place) } {
+    /// The heap's thread must not read it any more.
+    pub unsafe fn let_go(&self, old: SlotTable) {
+        if !self.is_first(old) {
+            // SAFETY: it was mapped, since it is not the first. Those who reach it by the heap do so under a lock that `replace` was called with.
+            unsafe { old.unmap() };
+        }
+    }
+
+    /// The heap's thread has ended, and all pools have left: the heap has its first table again, or keeps one that is not much larger. The
+    /// caller holds the heap's lock. What it returns, if there is something, is to be let go.
+    pub fn rest(&self) -> Option<SlotTable> {
+        let table = self.table();
+        debug_assert!(table.is_void(), "all pools have left");
+        if self.is_first(table) || table.places() <= KEPT_PLACES && keep_one() {
             return None;
         }
-        // SAFETY: see above; the entry is not void, and names a bin of the heap.
-        unsafe {
-            let bin = cpu::load_behind::<OFFSET, { offset_of!(Entry, bin) }>(heap, place);
-            core::hint::assert_unchecked(bin != 0);
-            Some((&*(bin as *const Bin), MapPlace(place)))
+        // SAFETY: the first table lies behind the heap, which is never unmapped.
+        let first = unsafe { SlotTable::from_ptr(self.first.load(Ordering::Relaxed)) };
+        // It shows what it did when it was outgrown.
+        first.clear();
+        Some(self.replace(first))
+    }
+
+    /// The heap has a thread again. To be called by who takes it.
+    pub fn resume(&self) {
+        let table = self.table();
+        debug_assert!(table.is_void(), "as it was left");
+        if !self.is_first(table) {
+            // Relaxed: a number that nothing hangs on.
+            KEPT.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// The pool whose entry `bin_of` has just found at a place.
-    #[inline(always)]
-    pub fn pool_at(&self, place: MapPlace) -> &Pool {
-        // SAFETY: `bin_of` makes no place outside of the map.
-        unsafe { &*self.entries.as_ptr().byte_add(place.0) }.pool()
+    /// Whether it is time to weigh a larger table. Only for the heap's thread.
+    pub fn is_contested(&self) -> bool {
+        // Relaxed, here and below: the thread's own.
+        self.patience.load(Ordering::Relaxed) == 0
     }
 
-    fn entries_of(&self, pool: &Pool) -> impl Iterator<Item = &Entry> {
-        let start = pool.start();
-        (0..pool.slots()).map(move |slot| self.entry(start + slot * SLOT_SIZE))
+    fn be_patient(&self) {
+        let most = self.table().places() / 2;
+        let patience = slots_of_a_thread().max(LEAST_EVICTIONS).min(most);
+        self.patience.store(patience, Ordering::Relaxed);
+    }
+
+    fn note_eviction(&self) {
+        let patience = self.patience.load(Ordering::Relaxed);
+        self.patience
+            .store(patience.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// Weighs a larger table, and maps it if that is worth it: what it costs against the evictions so far. Only for the heap's thread, which holds no lock.
+    pub fn weigh_larger(&self, bins: *const Bin) -> Option<SlotTable> {
+        debug_assert!(self.is_contested());
+        self.be_patient();
+        let weighings = self.weighings.load(Ordering::Relaxed) + 1;
+        self.weighings.store(weighings, Ordering::Relaxed);
+        let places = self.table().places();
+        let larger = (places * GROWTH).max(slots_of_a_thread().next_power_of_two());
+        let larger = larger.min(MOST_PLACES);
+        let all = SlotTable::mapped_bytes(larger)?.saturating_mul(roster::sharers());
+        let allowed = (arena::resident_bytes() / TABLES_PART).saturating_mul(weighings);
+        match larger > places && all <= allowed {
+            // Without memory it stays as it is until it has been as patient again.
+            true => SlotTable::map(larger, bins),
+            false => None,
+        }
     }
 
     /// Enters a pool of the heap, or what has changed of it. Only for the heap's thread, under the heap's lock.
     pub fn enter(&self, pool: &Pool, bin: &Bin) {
-        let class = pool.size_class();
-        for entry in self.entries_of(pool) {
-            entry.start.store(pool.start(), Ordering::Relaxed);
-            entry.reciprocal.set(class.reciprocal);
-            entry.bin.set(bin);
-            // Relaxed: the thread that reads it is this one.
-            entry
-                .limit
-                .store(pool.cut_blocks() as u64 * class.drift, Ordering::Relaxed);
+        if self.table().enter(pool, bin) {
+            self.note_eviction();
         }
     }
 
     /// Notes that more blocks of a pool are cut, `before` until now. A void entry stays void. Only for the heap's thread, under the heap's lock.
     #[inline(never)]
     pub fn extend(&self, pool: &Pool, before: u32) {
-        let drift = pool.size_class().drift;
-        let limits = [before, pool.cut_blocks()].map(|cut| cut as u64 * drift);
-        for entry in self.entries_of(pool) {
-            if entry.start() == pool.start() {
-                // Relaxed: as in `enter`. In one step, so that what `leave_posted` stores is not undone.
-                let _ = entry.limit.compare_exchange(
-                    limits[0],
-                    limits[1],
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
-            }
-        }
+        self.table().extend(pool, before);
     }
 
-    /// Takes a pool out into which a block was just posted, from any thread and without the lock. The heap's thread, should it be
+    /// Takes a pool out into which a block was just posted, from any thread and without the heap's lock. The heap's thread, should it be
     /// entering the pool right now, most probably sees the block (`settle`). What is at the pool's place by now may be another pool of the
     /// heap, which is entered again when its thread next comes by the lock for it.
     #[inline(never)]
     pub fn leave_posted(&self, start: usize, slots: usize) {
+        let _posting = self.posting.lock();
         // SeqCst, and none in `settle`, where it would cost a tenth of the time of threads that claim many pools: so the void is lost when the owner
         // has entered the pool in these very nanoseconds. Then the block waits as one does that `concerns_owner` misses.
         fence(Ordering::SeqCst);
-        for slot in 0..slots {
-            let entry = self.entry(start + slot * SLOT_SIZE);
-            if entry.start() == start {
-                entry.limit.store(0, Ordering::Relaxed);
-            }
-        }
+        self.table().leave(start, slots);
     }
 
     /// To be called after a pool was entered: it leaves again if a block was posted meanwhile.
@@ -193,11 +241,17 @@ impl SlotMap {
     /// Takes a pool out that the heap is about to give up. Under the heap's lock.
     #[inline(never)]
     pub fn leave(&self, pool: &Pool) {
-        for entry in self.entries_of(pool) {
-            if entry.start() == pool.start() {
-                // Relaxed: whoever gets a block of what will be here next gets it by some synchronisation after this.
-                entry.limit.store(0, Ordering::Relaxed);
-            }
-        }
+        self.table().leave(pool.start(), pool.slots());
+    }
+
+    pub fn hold_for_fork(&self) {
+        self.posting.hold_for_fork();
+    }
+
+    /// # Safety
+    /// Only in the thread that called `hold_for_fork`, in the parent and in the child.
+    pub unsafe fn release_after_fork(&self) {
+        // SAFETY: passed on from the caller.
+        unsafe { self.posting.release_after_fork() }
     }
 }

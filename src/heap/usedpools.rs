@@ -17,16 +17,15 @@ use super::abandoned::AbandonedPools;
 use super::bin::Bin;
 use super::roster;
 use super::slack::{self, Turns};
-use super::slot_map::{MapPlace, SlotMap};
+use super::slot_map::{FirstTable, SlotMap, SlotTable};
 use crate::arena::{self, Slot};
 use crate::geometry::SLOT_SIZE;
 use crate::layout::layout;
 use crate::os;
 use crate::pool::remote::Pushed;
 use crate::pool::{Block, Owner, Pool, PoolList, State};
-use crate::size_class::{CLASSES, SizeClass, TABLE};
+use crate::size_class::{CLASSES, TABLE};
 use crate::sync::{Guard, Lock};
-use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
@@ -88,9 +87,29 @@ struct Lists {
 
 const _: () = assert!(CLASSES <= u128::BITS as usize);
 
-/// Bytes of a heap without its slot map.
-#[cfg(feature = "watch")]
-pub const HEAD: usize = core::mem::offset_of!(Heap, map);
+/// A heap, and behind it the first table of its slot map.
+#[repr(C)]
+pub struct HeapAndTable {
+    heap: Heap,
+    table: FirstTable,
+}
+
+impl HeapAndTable {
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        HeapAndTable {
+            heap: Heap::new(),
+            table: FirstTable::zeroed(),
+        }
+    }
+
+    /// The heap, which has its table from now on. To be called once, before anybody else can reach it.
+    pub(super) fn begin(&'static self) -> &'static Heap {
+        let bins = self.heap.bins.as_ptr();
+        self.heap.map.start(SlotTable::first(&self.table, bins));
+        &self.heap
+    }
+}
 
 /// See `layout`.
 pub const LAYOUT: u64 = layout! {
@@ -118,7 +137,7 @@ impl Heap {
             orphaned: AtomicBool::new(false),
             remote_frees: AtomicUsize::new(0),
             turns: Turns::none(),
-            map: SlotMap::empty(),
+            map: SlotMap::none(),
         }
     }
 
@@ -137,32 +156,48 @@ impl Heap {
         unsafe { Bin::pop_at(bins, class * size_of::<Bin>()) }
     }
 
-    /// The bin for the block at `address`, and a place for `pool_at`, if that is a block of a pool of this heap (see `slot_map`). Only
-    /// for the heap's thread.
-    #[inline(always)]
-    pub fn bin_of(&self, address: usize) -> Option<(&Bin, MapPlace)> {
-        // SAFETY: this heap, and its map.
-        unsafe {
-            SlotMap::bin_of::<{ offset_of!(Heap, map) }>(ptr::from_ref(self) as usize, address)
+    /// The table of the heap's slot map. For the heap's thread, or one that takes the heap.
+    pub fn slot_table(&self) -> SlotTable {
+        self.map.table()
+    }
+
+    /// Gives the slot map a larger table when so many pools have evicted each other that it is worth it. `publish` makes it the one
+    /// that the thread reads. Only for the heap's thread, which holds no lock: nobody waits while the system maps.
+    #[inline]
+    pub fn widen_map_if_contested(&self, publish: impl FnOnce(SlotTable)) {
+        if self.map.is_contested()
+            && let Some(larger) = self.map.weigh_larger(self.bins.as_ptr())
+        {
+            self.widen_map(larger, publish);
         }
     }
 
-    /// Bytes of the blocks of a bin of this heap.
-    #[inline(always)]
-    pub fn block_size_of(&self, bin: &Bin) -> usize {
-        // Entries of the table lie so many times as far apart as bins: no class is told, which would take four instructions more.
-        const STEP: usize = size_of::<SizeClass>() / size_of::<Bin>();
-        const { assert!(size_of::<SizeClass>() == STEP * size_of::<Bin>()) };
-        let distance = ptr::from_ref(bin) as usize - ptr::from_ref(&self.bins) as usize;
-        debug_assert!(distance / size_of::<Bin>() < CLASSES);
-        // SAFETY: one of the heap's bins, of which there is one for each class.
-        unsafe { &*TABLE.as_ptr().byte_add(distance * STEP) }.block_size as usize
+    #[cold]
+    #[inline(never)]
+    fn widen_map(&self, larger: SlotTable, publish: impl FnOnce(SlotTable)) {
+        let lists = self.lists.lock();
+        let old = self.map.replace(larger);
+        // Before the lock is given back: others then take pools out of the larger one alone.
+        publish(larger);
+        drop(lists);
+        // SAFETY: the calling thread is the heap's, and reads the larger one.
+        unsafe { self.map.let_go(old) };
     }
 
-    /// The pool of the block for which `bin_of` gave a place.
-    #[inline(always)]
-    pub fn pool_at(&self, place: MapPlace) -> &Pool {
-        self.map.pool_at(place)
+    /// The heap's thread has ended, and its pools have left: a large table goes back.
+    pub(super) fn rest_map(&self) {
+        let lists = self.lists.lock();
+        let old = self.map.rest();
+        drop(lists);
+        if let Some(old) = old {
+            // SAFETY: the heap has no thread, so that none reads it.
+            unsafe { self.map.let_go(old) };
+        }
+    }
+
+    /// The heap has a thread again.
+    pub(super) fn resume_map(&self) {
+        self.map.resume();
     }
 
     /// Takes a block of a class whose bin is empty. Null when the system has no memory. Only for the heap's thread.
@@ -293,22 +328,19 @@ impl Heap {
         self.remote_frees.load(Ordering::Relaxed)
     }
 
-    /// Asks the system not to back the heap by huge pages: of the slot map a few pages are touched, far apart.
-    pub(super) fn stay_sparse(&self) {
-        let start = (ptr::from_ref(self) as usize).next_multiple_of(os::page_size());
-        let end = ptr::from_ref(self).wrapping_add(1) as usize & !(os::page_size() - 1);
-        os::no_huge_pages(start as *mut u8, end - start);
-    }
-
     pub(super) fn hold_for_fork(&self) {
         self.lists.hold_for_fork();
+        self.map.hold_for_fork();
     }
 
     /// # Safety
     /// Only in the thread that called `hold_for_fork`, in the parent and in the child.
     pub(super) unsafe fn release_after_fork(&self) {
-        // SAFETY: passed on from the caller.
-        unsafe { self.lists.release_after_fork() }
+        // SAFETY: passed on from the caller, for both locks.
+        unsafe {
+            self.map.release_after_fork();
+            self.lists.release_after_fork();
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The mirror: a copy of what the statistics are made of, in the very places where this program's own would be.
 //!
 //! What it owns: this program's statics of the library while it looks, a reservation of addresses in which the headers of the
-//! arenas lie as in the process (but for the blocks, which are not read), and the heads of the heaps.
+//! arenas lie as in the process (but for the blocks, which are not read), and the heaps, but for their slot maps.
 //!
 //! What must hold: nothing in the mirror points into the other process, or is what the code that runs on it cannot bear.
 
@@ -9,7 +9,7 @@ use super::Error;
 use super::memory::{Memory, Range};
 use crate::arena;
 use crate::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SIZE, SLOT_SHIFT, SLOTS};
-use crate::heap::roster;
+use crate::heap::{Heap, roster};
 use crate::mapping::MAPPINGS;
 use crate::os;
 use crate::pool::Pool;
@@ -56,7 +56,7 @@ pub struct Mirror {
     room: usize,
     /// Where the arenas in it are in the process.
     bases: Vec<usize>,
-    /// Memory for the heads of heaps. A heap is never unmapped.
+    /// Memory for heaps. A heap is never unmapped.
     heaps: Vec<*mut u8>,
 }
 
@@ -98,12 +98,12 @@ impl Mirror {
         let mut next = roster::outside::forget();
         while next != 0 && count < MOST_HEAPS {
             if count == self.heaps.len() {
-                self.heaps.push(map(size_of::<crate::heap::Heap>())?);
+                self.heaps.push(map(size_of::<Heap>())?);
             }
             let heap = self.heaps[count];
-            // SAFETY: a mapping as large as a heap, and its head is not larger.
-            let head = unsafe { std::slice::from_raw_parts_mut(heap, roster::outside::HEAD) };
-            if !memory.read_one(next, head)? {
+            // SAFETY: a mapping as large as a heap.
+            let copy = unsafe { std::slice::from_raw_parts_mut(heap, size_of::<Heap>()) };
+            if !memory.read_one(next, copy)? {
                 break;
             }
             // SAFETY: a mapping that stays; a heap may have any contents that another heap had.

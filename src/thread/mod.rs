@@ -1,10 +1,10 @@
 //! A thread's heap: birth, exit, fork.
 //!
-//! What it owns: the thread-local pointer to the heap (`slot`), the pthread key whose destructor tells that a thread
+//! What it owns: the thread-local pointers to the heap and to the table of its slot map (`slot`), the pthread key whose destructor tells that a thread
 //! ends, and the fork handlers (`fork`).
 //!
-//! The pointer of a thread that has no heap yet leads to a *sentinel*: a heap with empty bins, which owns no
-//! pool. So the fast paths need no test for first use. A thread that has ended (its key's destructor has run) gets
+//! The pointers of a thread that has no heap yet lead to a *sentinel*, a heap with empty bins, and to a table that shows
+//! no pool. So the fast paths need no test for first use. A thread that has ended (its key's destructor has run) gets
 //! another sentinel: it frees without a heap from then on, and when it still allocates, a
 //! heap is borrowed for the one call.
 
@@ -15,7 +15,7 @@ mod slot;
 
 pub use fork::handle_forks;
 
-use crate::heap::{Heap, roster};
+use crate::heap::{Heap, SlotTable, VoidTable, roster};
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -33,21 +33,19 @@ const STEP: usize = align_of::<Heap>();
 struct Sentinels {
     not_yet: Heap,
     rest: [u8; FREES_WITHOUT_HEAP * STEP],
+    /// The table of all of them.
+    void: VoidTable,
 }
 
 static SENTINELS: Sentinels = Sentinels {
     not_yet: Heap::new(),
     rest: [0; FREES_WITHOUT_HEAP * STEP],
+    void: VoidTable::new(),
 };
 
 /// Sentinel number `count`.
 fn sentinel(count: usize) -> *const Heap {
     (&raw const SENTINELS.not_yet).wrapping_byte_add(count * STEP)
-}
-
-/// What threads have for a heap that have none any more.
-fn no_more() -> *const Heap {
-    sentinel(FREES_WITHOUT_HEAP)
 }
 
 /// Which sentinel a thread has for a heap, if it is one.
@@ -60,24 +58,49 @@ fn number_of_sentinel(heap: *const Heap) -> Option<usize> {
 #[inline(always)]
 pub fn current() -> &'static Heap {
     // SAFETY: the slot holds a sentinel or a heap, and neither is ever unmapped.
-    unsafe { &*slot::get() }
+    unsafe { &*slot::heap() }
 }
 
-/// The same for the functions that stand for others: a sentinel, too, in a program that has replaced any that others stand for.
+/// The table of its slot map, for the fast paths that need nothing else of the heap.
+#[inline(always)]
+pub fn slot_table() -> SlotTable {
+    slot::table()
+}
+
+/// The heap for the functions that stand for others: a sentinel, too, in a program that has replaced any that others stand for.
 #[cfg(feature = "c-abi")]
 #[inline(always)]
 pub fn current_for_derived() -> &'static Heap {
     // SAFETY: as above.
-    unsafe { &*derived::get() }
+    unsafe { &*derived::heap() }
 }
 
-/// Sets both pointers to a thread's heap.
-fn set_heap(heap: *const Heap) {
-    slot::set(heap);
+/// The table of the slot map of that.
+#[cfg(feature = "c-abi")]
+#[inline(always)]
+pub fn slot_table_for_derived() -> SlotTable {
+    derived::table()
+}
+
+/// Sets both pairs of pointers to a thread's heap and to the table of its slot map.
+fn set_heap(heap: *const Heap, table: SlotTable) {
+    slot::set(heap, table);
     #[cfg(feature = "c-abi")]
     if number_of_sentinel(heap).is_some() || !crate::replaced::any() {
-        derived::set(heap);
+        derived::set(heap, table);
     }
+}
+
+/// From now on the calling thread has no heap, but sentinel number `count`.
+fn become_sentinel(count: usize) {
+    set_heap(sentinel(count), SlotTable::void(&SENTINELS.void));
+}
+
+/// Gives the slot map of the calling thread's heap a larger table if that is worth it. To be called at frees that the map does not serve.
+#[inline]
+pub fn widen_map_if_contested(heap: &Heap) {
+    debug_assert!(ptr::eq(heap, current()));
+    heap.widen_map_if_contested(|table| set_heap(heap, table));
 }
 
 /// The calling thread's heap, if it has one.
@@ -102,7 +125,7 @@ pub fn own_for_free() -> Option<&'static Heap> {
         None => Some(current()),
         Some(FREES_WITHOUT_HEAP) => None,
         Some(count) if count + 1 < FREES_WITHOUT_HEAP => {
-            slot::set(sentinel(count + 1));
+            become_sentinel(count + 1);
             None
         }
         Some(_) => birth(),
@@ -127,7 +150,7 @@ pub fn with_heap<R>(work: impl FnOnce(&Heap) -> R) -> Option<R> {
 /// The calling thread gets a heap.
 fn birth() -> Option<&'static Heap> {
     let heap = roster::take()?;
-    set_heap(heap);
+    set_heap(heap, heap.slot_table());
     // From here on the thread can allocate, which the C library does to register the handlers, and to set the key when that is
     // not one of the first 32.
     handle_forks();
@@ -166,7 +189,7 @@ fn exit_key() -> Option<libc::pthread_key_t> {
 /// The thread ends: its heap goes back to the roster. Other keys' destructors, and the C library, may free and
 /// allocate after this.
 unsafe extern "C" fn exit(heap: *mut c_void) {
-    set_heap(no_more());
+    become_sentinel(FREES_WITHOUT_HEAP);
     // SAFETY: the value was set by `birth`, and heaps are never unmapped.
     roster::give_back(unsafe { &*heap.cast::<Heap>() });
 }

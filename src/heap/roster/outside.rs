@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// Bytes of a heap without its slot map, which is not looked at.
-pub const HEAD: usize = usedpools::HEAD;
-
 /// Forgets all heaps. Returns where in the other process the last one is, 0 for none.
 pub fn forget() -> usize {
     let mut roster = ROSTER.lock();
@@ -15,7 +12,7 @@ pub fn forget() -> usize {
 /// Enters the copy of a heap. Returns where in the other process the next one is, 0 for none.
 ///
 /// # Safety
-/// There must be room for a heap at `heap`, its head initialised and the rest by zeroes at least, and it must stay.
+/// There must be a heap at `heap`, or what another process said is one, and it must stay. Nobody asks for its slot map.
 pub unsafe fn enter(heap: *const u8) -> usize {
     // SAFETY: passed on from the caller.
     let heap: &'static Heap = unsafe { &*heap.cast() };
