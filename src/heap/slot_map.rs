@@ -126,6 +126,7 @@ impl SlotMap {
 
     /// Replaces the table by one that is void. The caller holds the heap's lock, and is the heap's thread, or the heap has none. What it returns
     /// is to be let go (`let_go`) once that thread's own word is the new one.
+    #[inline(never)]
     pub fn replace(&self, table: SlotTable) -> SlotTable {
         let _posting = self.posting.lock();
         let old = self.table();
@@ -137,6 +138,7 @@ impl SlotMap {
     ///
     /// # Safety
     /// The heap's thread must not read it any more.
+    #[inline(never)]
     pub unsafe fn let_go(&self, old: SlotTable) {
         if !self.is_first(old) {
             // SAFETY: it was mapped, since it is not the first. Those who reach it by the heap do so under a lock that `replace` was called with.
@@ -188,6 +190,8 @@ impl SlotMap {
     }
 
     /// Weighs a larger table, and maps it if that is worth it: what it costs against the evictions so far. Only for the heap's thread, which holds no lock.
+    #[cold]
+    #[inline(never)]
     pub fn weigh_larger(&self, bins: *const Bin) -> Option<SlotTable> {
         debug_assert!(self.is_contested());
         self.be_patient();
