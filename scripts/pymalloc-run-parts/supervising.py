@@ -44,14 +44,15 @@ class Supervisor:
         self.receiver = None
         self.statuses = {}
 
-    def start(self, become, output=None):
-        """Starts a child that becomes something, with its output in a file and no input if one is given; gives its process id."""
+    def start(self, become, output=None, last=signal.SIGKILL):
+        """Starts a child that becomes something, with its output in a file and no input if one is given; gives its process id. It gets the
+        last signal when this process is killed."""
         own = os.getpid()
         pid = os.fork()
         if pid == 0:
             status = OWN_FAILURE
             try:
-                end_with_parent(own)
+                end_with_parent(own, last)
                 signal.signal(signal.SIGCHLD, self.of_children)
                 signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
                 if output:
@@ -100,11 +101,11 @@ class Supervisor:
             self.pause(STEADY)
 
 
-def end_with_parent(parent):
-    """Lets the system kill this process when the one above it is killed: nobody would pass on a signal to it any more."""
-    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+def end_with_parent(parent, last):
+    """Lets the system send this process a signal when the one above it is killed: nobody would pass on one to it any more."""
+    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, last, 0, 0, 0)
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), last)
 
 
 def changes_of_children():
@@ -158,7 +159,9 @@ class Watch:
             if seen and seen == before:
                 break
             supervisor.pause(STEADY)
-        supervisor.wait(supervisor.start(lambda: os.execve(self.tool, [self.tool, str(pid)], os.environ)))
+        show = lambda: os.execve(self.tool, [self.tool, str(pid)], os.environ)
+        # By this signal it puts the terminal back as it was.
+        supervisor.wait(supervisor.start(show, last=signal.SIGTERM))
         if pid not in supervisor.statuses:
             say(f"process {pid} goes on; its output is in {self.log.name}; Ctrl-C stops it")
 

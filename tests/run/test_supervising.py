@@ -87,6 +87,12 @@ class Supervising(installed.Test):
         self.assertEqual(done.stderr, "pymalloc-run: there is no heap map: the command ended before its first snapshot\n")
         self.assertFalse(os.path.exists(self.partial))
 
+    def nothing_comes(self):
+        """Whether no snapshot comes within many times the interval."""
+        sizes = list(map(os.path.getsize, self.snapshots()))
+        time.sleep(0.5)
+        return list(map(os.path.getsize, self.snapshots())) == sizes
+
     def snapshots(self):
         return glob.glob(glob.escape(self.partial) + "/*.jsonl")
 
@@ -171,10 +177,7 @@ class Supervising(installed.Test):
         process = self.start(*self.drawing(), sys.executable, "-c", "input()", stdin=-1)
         self.wait_for(self.snapshots)
         os.kill(installed.collector_of(process.pid), signal.SIGKILL)
-        time.sleep(1.5)  # until the library has noticed
-        sizes = list(map(os.path.getsize, self.snapshots()))
-        time.sleep(0.3)
-        self.assertEqual(list(map(os.path.getsize, self.snapshots())), sizes)
+        self.wait_for(self.nothing_comes)
         began = time.monotonic()
         process.communicate("\n", timeout=installed.LIMIT)
         self.assertEqual(process.returncode, 0)
