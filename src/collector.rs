@@ -74,14 +74,14 @@ fn write(connection: &Connection, event: Event) {
     text.member(b"event").text("\"").bytes(name).text("\"");
     json::write_process(text, own);
     text.member(b"parent").number(os::parent_id() as usize);
-    json::write_command(text);
-    json::write_command_line(text);
+    json::write_command(text, false);
+    json::write_command(text, true);
     json::write_time(text);
     if let Some(status) = status {
         text.member(b"status").number(status as usize & 0xff);
     }
     if matches!(event, Event::Figures | Event::End(_)) {
-        let counted = stats::collect();
+        let counted = stats::collect().of_this_process();
         for (name, value) in [
             (&b"resident"[..], counted.whole.resident),
             (b"peak", os::most_resident_bytes()),

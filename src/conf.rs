@@ -193,6 +193,7 @@ pub fn heapmap(room: &mut [u8; PATH]) -> Option<&CStr> {
 }
 
 /// A decimal number with an optional suffix for a power of 1,024: k, m or g, and behind that b or ib, whatever their case.
+#[inline(never)]
 fn parse_number(text: &[u8]) -> Option<usize> {
     let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, suffix) = (text.get(..count)?, text.get(count..)?);
@@ -315,6 +316,7 @@ impl Setting {
 }
 
 /// Applies one `key=value`; on a mistake returns what is wrong with it.
+#[inline(never)]
 fn apply(key: &[u8], value: Option<&[u8]>) -> Result<(), Mistake> {
     let value = value.ok_or(Mistake::NoValue)?;
     match key {

@@ -178,7 +178,7 @@ fn write_head(text: &mut Text) {
     json::write_version(text);
     text.member(b"format").number(FORMAT);
     json::write_process(text, os::process_id());
-    json::write_command(text);
+    json::write_command(text, false);
     json::write_time(text);
     for (name, value) in [
         (&b"page"[..], os::page_size()),

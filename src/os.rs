@@ -340,6 +340,7 @@ impl AppendedFile {
 }
 
 /// Why a file cannot be appended to, as far as that can be told while it is neither opened nor made: an errno, or 0.
+#[inline(never)]
 pub fn why_not_written(path: &CStr) -> i32 {
     let (mut byte, here) = (0u8, libc::AT_FDCWD as usize);
     let name = path.as_ptr() as usize;
@@ -398,7 +399,7 @@ fn ends_inside_a_line(path: &CStr, end: usize) -> bool {
 
 /// Reads the start of a file into `buffer`. Returns what there is of it: nothing when it cannot be read.
 #[inline(never)]
-pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a mut [u8] {
+pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
     let mut used = 0;
     if let Ok(file) = File::open(path, libc::O_RDONLY) {
         while let Some(rest @ [_, ..]) = buffer.get_mut(used..) {
@@ -410,7 +411,7 @@ pub fn read_start<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a mut [u8] {
             }
         }
     }
-    buffer.get_mut(..used).unwrap_or(&mut [])
+    buffer.get(..used).unwrap_or(&[])
 }
 
 /// Bytes of the whole process that are resident. 0 where the system does not tell.
@@ -419,7 +420,7 @@ pub fn resident_bytes() -> usize {
     let (mut field, mut pages) = (0, 0);
     for byte in read_start(c"/proc/self/statm", &mut buffer) {
         match byte {
-            b'0'..=b'9' if field == 1 => pages = pages * 10 + (*byte - b'0') as usize,
+            b'0'..=b'9' if field == 1 => pages = pages * 10 + (byte - b'0') as usize,
             b' ' => field += 1,
             _ => {}
         }
@@ -428,16 +429,23 @@ pub fn resident_bytes() -> usize {
 }
 
 /// The most bytes of the whole process that were resident at a time since its program began. 0 where the system does not tell.
+#[inline(never)]
 pub fn most_resident_bytes() -> usize {
     let mut buffer = [0; 2048];
-    let lines = read_start(c"/proc/self/status", &mut buffer).split(|byte| *byte == b'\n');
-    let mut counts = lines.filter_map(|line| line.strip_prefix(b"VmHWM:"));
-    let digits = counts
-        .next()
-        .unwrap_or(&[])
-        .iter()
-        .filter(|byte| byte.is_ascii_digit());
-    digits.fold(0, |number, digit| number * 10 + (digit - b'0') as usize) * 1024
+    let told = read_start(c"/proc/self/status", &mut buffer);
+    let name = b"VmHWM:";
+    let Some(at) = told.windows(name.len()).position(|found| found == name) else {
+        return 0;
+    };
+    let mut kibibytes = 0;
+    for byte in told.iter().skip(at + name.len()) {
+        match byte {
+            b'0'..=b'9' => kibibytes = kibibytes * 10 + (*byte - b'0') as usize,
+            b'\n' => break,
+            _ => {}
+        }
+    }
+    kibibytes * 1024
 }
 
 /// Tells of each page of a range whether it is resident: bit 0 of a byte. False, and nothing is told, if not all of it is mapped.

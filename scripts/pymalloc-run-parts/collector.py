@@ -193,7 +193,7 @@ def event_in(head):
 def one_line(text):
     """Printable text; its characters stand for bytes."""
     text = text.encode("latin-1", "replace").decode("utf-8", "replace")
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def printable(table):

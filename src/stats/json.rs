@@ -24,42 +24,28 @@ pub fn write_time(text: &mut Text) {
     text.filled(milliseconds % 1000, 3, b'0');
 }
 
-/// The member that tells the command: the base name of the program, as it was started.
-pub fn write_command(text: &mut Text) {
-    let mut buffer = [0; COMMAND];
-    let line = os::read_start(COMMAND_LINE, &mut buffer);
-    let path = line.split(|byte| *byte == 0).next().unwrap_or(&[]);
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-    write_text(text, b"command", name);
-}
-
-/// The member that tells the start of the command line, or what the process shows instead.
-pub fn write_command_line(text: &mut Text) {
-    let mut buffer = [0; COMMAND];
-    let line = os::read_start(COMMAND_LINE, &mut buffer);
-    for byte in line.iter_mut().filter(|byte| **byte == 0) {
-        *byte = b' ';
-    }
-    write_text(text, b"line", line.trim_ascii());
-}
-
 const COMMAND_LINE: &CStr = c"/proc/self/cmdline";
 /// As many bytes are read of a command line.
 const COMMAND: usize = 512;
 
-/// A member that is a text. Bytes that are not printable ASCII are escaped, each as one character.
+/// The member that tells the command: the base name of the program as it was started, or the start of the whole command line. Bytes that are not
+/// printable ASCII are escaped, each as one character.
 #[inline(never)]
-fn write_text(text: &mut Text, name: &[u8], bytes: &[u8]) {
-    text.member(name).text("\"");
-    for byte in bytes {
+pub fn write_command(text: &mut Text, whole: bool) {
+    let mut buffer = [0; COMMAND];
+    let mut line: &[u8] = os::read_start(COMMAND_LINE, &mut buffer);
+    if let (false, Some(path)) = (whole, line.split(|byte| *byte == 0).next()) {
+        line = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    }
+    text.member(if whole { b"line" } else { b"command" })
+        .text("\"");
+    for byte in line {
         match byte {
-            b'"' | b'\\' | ..=0x1f | 0x7f.. => {
-                text.text("\\u00").hex(*byte as usize, 2);
-            }
-            _ => {
-                text.bytes(&[*byte]);
-            }
-        }
+            // Between the words, and behind the last.
+            0 => text.text(" "),
+            b'"' | b'\\' | ..=0x1f | 0x7f.. => text.text("\\u00").hex(*byte as usize, 2),
+            _ => text.bytes(core::slice::from_ref(byte)),
+        };
     }
     text.text("\"");
 }
