@@ -97,7 +97,7 @@ global_asm!(
     slack_part = sym conf::SLACK_PART,
     value = const Setting::VALUE,
     mappings = sym mapping::MAPPINGS,
-    roster = sym roster::ROSTER,
+    roster = sym roster::LAST,
 );
 
 /// This program's own statics, in the order of the note: start and size.
@@ -118,6 +118,6 @@ pub fn own_parts() -> [(*mut u8, usize); PARTS] {
         part(conf::SLACK.place()),
         part(conf::SLACK_PART.place()),
         part(&mapping::MAPPINGS),
-        part(&roster::ROSTER),
+        part(&roster::LAST),
     ]
 }

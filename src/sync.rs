@@ -4,7 +4,7 @@
 //! abandoned pools, the lists of a heap). Critical sections are short and never call out
 //! to anything that could allocate. It can be held across `fork`. Who finds it held sleeps in the kernel (`waiters`).
 //!
-//! Lock order, outermost first: heap registry, a heap's lists, those who post to it, abandoned pools,
+//! Lock order, outermost first: spare heaps, a heap's lists, those who post to it, abandoned pools,
 //! mappings, arenas, what pools have learned. No thread holds the lists of two heaps.
 
 mod waiters;
@@ -80,15 +80,6 @@ mod sleeping {
         /// Locks until `release_after_fork`, which the forking thread calls in the parent and in the child.
         pub fn hold_for_fork(&self) {
             mem::forget(self.lock());
-        }
-
-        /// What is locked, between `hold_for_fork` and `release_after_fork`.
-        ///
-        /// # Safety
-        /// Only for the thread that holds the lock by `hold_for_fork`, or its child.
-        pub unsafe fn held(&self) -> &T {
-            // SAFETY: the lock is held, so that nobody else has a reference.
-            unsafe { &*self.mutex.as_mut_ptr() }
         }
 
         /// Ends `hold_for_fork`. Who waits for the lock is woken; in the child nobody does, and to wake nobody does no harm.

@@ -203,6 +203,7 @@ programs! {
     fork_beside_stdio: "fork_stdio.c", ["threads"], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     fork_inside_stdio: "fork_stdio.c", ["inside"], 60, [linked: Linked, preloaded: Preloaded];
     fork_inside_stdio_of_one_thread: "fork_stdio.c", ["inside-alone"], 60, [linked: Linked, preloaded: Preloaded];
+    trim_beside_threads_and_forks: "trim_beside.c", [], 120, [linked: Linked, preloaded: Preloaded];
     short_threads: "short_threads.c", [], 120, [linked: Linked, preloaded: Preloaded];
     producer_and_consumer: "producer_consumer.c", ["pair"], 120, [linked: Linked, preloaded: Preloaded];
     sleeping_owner: "producer_consumer.c", ["sleeper"], 60, [linked: Linked, preloaded: Preloaded];

@@ -1,6 +1,6 @@
 //! The roster: every heap there is. A heap belongs to one thread at a time; the heap of a thread that ended is
 //! spare until a new thread takes it. Heaps are never unmapped, so that a stale pointer to one can still be locked
-//! and compared, and there are never more than threads at one time.
+//! and compared, and there are never more than threads at one time. To walk over them takes no lock.
 //!
 //! After a `fork` the child has only the thread that called it. The heaps of the others are *orphaned*; the
 //! first thread of the child that would need new memory leaves their pools to everyone.
@@ -10,38 +10,32 @@ pub mod outside;
 
 use super::usedpools::{self, ABANDONED, Heap, HeapAndTable, purge_abandoned};
 use crate::arena;
-use crate::layout::{layout, mix};
+use crate::layout::mix;
 use crate::mapping;
 use crate::os;
 use crate::pool::pages;
 use crate::size_class::CLASSES;
 use crate::sync::Lock;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The heap of the first thread, so that a process that never starts another maps none.
 static FIRST: HeapAndTable = HeapAndTable::new();
 
-pub struct Roster {
-    /// The heap that entered last; the others follow by `next_in_roster`.
-    last: *const Heap,
-    spare: *const Heap,
-}
+/// The heap that entered last; the others follow by `next_in_roster`. Heaps enter under the lock of the spare ones, and none ever leaves: who
+/// walks over them takes no lock, and holds nobody up.
+pub static LAST: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
 
-// SAFETY: heaps are shared by design; the rest is guarded by the lock around the roster.
-unsafe impl Send for Roster {}
+/// The heaps that no thread has, linked by `next_spare`.
+struct Spare(*const Heap);
 
-pub static ROSTER: Lock<Roster> = Lock::new(Roster {
-    last: ptr::null(),
-    spare: ptr::null(),
-});
+// SAFETY: heaps are shared by design; the rest is guarded by the lock around the list.
+unsafe impl Send for Spare {}
+
+static SPARE: Lock<Spare> = Lock::new(Spare(ptr::null()));
 
 /// See `layout`.
-pub const LAYOUT: u64 = mix(&[
-    layout! { Roster { last } Lock<Roster> {} },
-    super::bin::LAYOUT,
-    usedpools::LAYOUT,
-]);
+pub const LAYOUT: u64 = mix(&[super::bin::LAYOUT, usedpools::LAYOUT]);
 
 /// Heaps that threads have.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -55,64 +49,81 @@ pub fn sharers() -> usize {
 /// Heaps whose threads a fork has left behind.
 static ORPHANS: AtomicUsize = AtomicUsize::new(0);
 
-impl Roster {
+impl Spare {
+    /// Takes one for the calling thread.
+    fn take(&mut self) -> Option<&'static Heap> {
+        // SAFETY: heaps are never unmapped.
+        let heap = unsafe { self.0.as_ref() }?;
+        // Relaxed, here and below: the lock is held.
+        self.0 = heap.next_spare.load(Ordering::Relaxed);
+        heap.resume_map();
+        Self::mark_taken(heap);
+        Some(heap)
+    }
+
+    /// Enters a new heap, which is the calling thread's.
     fn enter(&mut self, heap: &'static Heap) {
-        // Relaxed: the lock is held.
+        Self::mark_taken(heap);
         heap.next_in_roster
-            .store(self.last.cast_mut(), Ordering::Relaxed);
-        self.last = heap;
+            .store(LAST.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Release: who finds it finds what it leads to.
+        LAST.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
     }
 
-    fn map_heap() -> Option<&'static Heap> {
-        let size = os::round_to_pages(size_of::<HeapAndTable>())?;
-        let start = os::map(ptr::null_mut(), size)?.as_ptr();
-        // Of the table some pages are touched.
-        os::no_huge_pages(start, size);
-        let heap: *const HeapAndTable = start.cast();
-        // SAFETY: fresh zeroed memory, aligned to pages, that is never unmapped; all zeroes is an unused heap.
-        Some(unsafe { &*heap }.begin())
+    fn mark_taken(heap: &Heap) {
+        debug_assert!(!heap.taken.load(Ordering::Relaxed));
+        heap.taken.store(true, Ordering::Relaxed);
+        TAKEN.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn make_spare(&mut self, heap: &'static Heap) {
-        // Relaxed: the lock is held.
+    /// Puts a heap in that owns no pool.
+    fn add(&mut self, heap: &'static Heap) {
+        debug_assert!(heap.taken.load(Ordering::Relaxed));
         heap.taken.store(false, Ordering::Relaxed);
         TAKEN.fetch_sub(1, Ordering::Relaxed);
-        heap.next_spare
-            .store(self.spare.cast_mut(), Ordering::Relaxed);
-        self.spare = heap;
+        heap.next_spare.store(self.0.cast_mut(), Ordering::Relaxed);
+        self.0 = heap;
     }
+}
 
-    fn each(&self, mut visit: impl FnMut(&'static Heap)) {
-        let mut next = self.last;
-        // SAFETY: heaps are never unmapped.
-        while let Some(heap) = unsafe { next.as_ref() } {
-            // Relaxed: the lock is held.
-            next = heap.next_in_roster.load(Ordering::Relaxed);
-            visit(heap);
-        }
+/// Visits every heap that entered before.
+fn each(mut visit: impl FnMut(&'static Heap)) {
+    // Acquire: see `Spare::enter`.
+    let mut next = LAST.load(Ordering::Acquire).cast_const();
+    // SAFETY: heaps are never unmapped.
+    while let Some(heap) = unsafe { next.as_ref() } {
+        // Relaxed: written before the heap was entered.
+        next = heap.next_in_roster.load(Ordering::Relaxed);
+        visit(heap);
     }
+}
+
+fn map_heap() -> Option<&'static Heap> {
+    let size = os::round_to_pages(size_of::<HeapAndTable>())?;
+    let start = os::map(ptr::null_mut(), size)?.as_ptr();
+    // Of the table some pages are touched.
+    os::no_huge_pages(start, size);
+    let heap: *const HeapAndTable = start.cast();
+    // SAFETY: fresh zeroed memory, aligned to pages, that is never unmapped; all zeroes is an unused heap.
+    Some(unsafe { &*heap }.begin())
 }
 
 /// Takes a heap for the calling thread. `None` when the system has no memory.
 pub fn take() -> Option<&'static Heap> {
-    let mut roster = ROSTER.lock();
-    // SAFETY: heaps are never unmapped.
-    let heap = if let Some(spare) = unsafe { roster.spare.as_ref() } {
-        // Relaxed, here and below: the lock is held.
-        roster.spare = spare.next_spare.load(Ordering::Relaxed);
-        spare.resume_map();
-        spare
-    } else if roster.last.is_null() {
+    let mut spare = SPARE.lock();
+    if let Some(heap) = spare.take() {
+        return Some(heap);
+    }
+    // Relaxed: the lock is held.
+    if LAST.load(Ordering::Relaxed).is_null() {
         let first = FIRST.begin();
-        roster.enter(first);
-        first
-    } else {
-        let heap = Roster::map_heap()?;
-        roster.enter(heap);
-        heap
-    };
-    heap.taken.store(true, Ordering::Relaxed);
-    TAKEN.fetch_add(1, Ordering::Relaxed);
+        spare.enter(first);
+        return Some(first);
+    }
+    // Nobody waits for the system. A child that is forked before the heap is entered does not find it, and loses addresses.
+    drop(spare);
+    let heap = map_heap()?;
+    SPARE.lock().enter(heap);
     Some(heap)
 }
 
@@ -120,8 +131,7 @@ pub fn take() -> Option<&'static Heap> {
 pub fn give_back(heap: &'static Heap) {
     heap.leave_all(false);
     heap.rest_map();
-    let mut roster = ROSTER.lock();
-    roster.make_spare(heap);
+    SPARE.lock().add(heap);
 }
 
 /// Leaves the pools of all orphaned heaps to everyone. False when there are none. The caller holds no lock.
@@ -131,30 +141,27 @@ pub fn rescue_orphans() -> bool {
     if ORPHANS.load(Ordering::Relaxed) == 0 {
         return false;
     }
-    let mut roster = ROSTER.lock();
-    let mut next = roster.last;
-    // SAFETY: heaps are never unmapped.
-    while let Some(heap) = unsafe { next.as_ref() } {
-        next = heap.next_in_roster.load(Ordering::Relaxed);
-        if heap.orphaned.swap(false, Ordering::Relaxed) {
+    let mut any = false;
+    each(|heap| {
+        // Relaxed: which thread of the child does it is told by the swap, and what the lost thread left was there before any of them.
+        if heap.orphaned.load(Ordering::Relaxed) && heap.orphaned.swap(false, Ordering::Relaxed) {
+            ORPHANS.fetch_sub(1, Ordering::Relaxed);
             heap.leave_all(true);
             heap.rest_map();
-            roster.make_spare(heap);
+            SPARE.lock().add(heap);
+            any = true;
         }
-    }
-    ORPHANS.store(0, Ordering::Relaxed);
-    true
+    });
+    any
 }
 
 /// Gives empty pools of all heaps back to their arenas; `own` is the calling thread's. True when there were any.
 pub fn trim(own: Option<&Heap>) -> bool {
     rescue_orphans();
-    let roster = ROSTER.lock();
     let mut returned = false;
-    roster.each(|heap| {
+    each(|heap| {
         returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)));
     });
-    drop(roster);
     for class in 1..CLASSES {
         returned |= purge_abandoned(class, &mut { usize::MAX }, |_| true);
     }
@@ -165,7 +172,7 @@ pub fn trim(own: Option<&Heap>) -> bool {
 /// Whether something is so of any heap.
 pub fn is_any(mut is_so: impl FnMut(&Heap) -> bool) -> bool {
     let mut found = false;
-    ROSTER.lock().each(|heap| found = found || is_so(heap));
+    each(|heap| found = found || is_so(heap));
     found
 }
 
@@ -189,8 +196,8 @@ pub fn counts() -> Counts {
         remote_frees: 0,
         in_bins: [0; CLASSES],
     };
-    ROSTER.lock().each(|heap| {
-        // Relaxed: the lock is held.
+    each(|heap| {
+        // Relaxed: a figure.
         let taken = heap.taken.load(Ordering::Relaxed);
         counts.live += usize::from(taken);
         counts.spare += usize::from(!taken);
@@ -202,19 +209,14 @@ pub fn counts() -> Counts {
     counts
 }
 
-/// Holds every heap still across `fork`, in the order of locks.
+/// Holds every heap still across `fork`, in the order of locks. None enters meanwhile.
 pub fn hold_for_fork() {
-    ROSTER.hold_for_fork();
-    with_held(|roster| roster.each(Heap::hold_for_fork));
+    SPARE.hold_for_fork();
+    each(Heap::hold_for_fork);
     ABANDONED.hold_for_fork();
     mapping::hold_for_fork();
     arena::hold_for_fork();
     pages::hold_for_fork();
-}
-
-fn with_held(act: impl FnOnce(&Roster)) {
-    // SAFETY: called only by the thread that holds the roster across `fork`.
-    act(unsafe { ROSTER.held() })
 }
 
 /// Ends `hold_for_fork`. In the child the heaps of all other threads are orphaned.
@@ -228,17 +230,24 @@ pub unsafe fn release_after_fork(own: Option<&Heap>, child: bool) {
         arena::release_after_fork();
         mapping::release_after_fork();
         ABANDONED.release_after_fork();
-        with_held(|roster| {
-            roster.each(|heap| {
-                heap.release_after_fork();
-                let is_own = own.is_some_and(|own| ptr::eq(own, heap));
-                // Relaxed: the child has one thread.
-                if child && !is_own && heap.taken.load(Ordering::Relaxed) {
-                    heap.orphaned.store(true, Ordering::Relaxed);
-                    ORPHANS.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        });
-        ROSTER.release_after_fork();
+        if child {
+            orphan_all_but(own);
+        }
+        each(|heap| heap.release_after_fork());
+        SPARE.release_after_fork();
     }
+}
+
+/// Marks the heaps of all threads but one as orphaned: there is no other in a child. Also that of a thread which was rescuing one itself.
+fn orphan_all_but(own: Option<&Heap>) {
+    let mut orphans = 0;
+    each(|heap| {
+        let is_own = own.is_some_and(|own| ptr::eq(own, heap));
+        // Relaxed, here and below: the child has one thread.
+        if !is_own && heap.taken.load(Ordering::Relaxed) {
+            heap.orphaned.store(true, Ordering::Relaxed);
+            orphans += 1;
+        }
+    });
+    ORPHANS.store(orphans, Ordering::Relaxed);
 }

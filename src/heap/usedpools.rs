@@ -41,7 +41,7 @@ pub struct Heap {
     lists: Lock<Lists>,
     /// The heap that entered the roster before this one. Written once.
     pub(super) next_in_roster: AtomicPtr<Heap>,
-    /// The next spare heap, while this one is spare. Guarded by the roster's lock.
+    /// The next spare heap, while this one is spare. Guarded by the lock of the spare ones.
     pub(super) next_spare: AtomicPtr<Heap>,
     /// Whether a thread has it.
     pub(super) taken: AtomicBool,
@@ -67,9 +67,6 @@ const ENOUGH: u32 = 8;
 /// Pools that are looked at in one go, so that no single free takes longer than some milliseconds.
 const LOOKS_AT_ONCE: usize = 1024;
 
-/// Pools that are taken out of a heap in one go to be looked at. A child that is forked meanwhile loses them.
-const AT_A_TIME: usize = 16;
-
 /// Pools that are passed over on the way to those, which takes a fiftieth of a look.
 const PASSES_AT_ONCE: usize = 32 * LOOKS_AT_ONCE;
 
@@ -83,6 +80,11 @@ struct Lists {
     noted_bytes: usize,
     /// Blocks from the bins whose pools others own, linked: to be freed when the lock is given back.
     foreign: *const Block,
+    /// Pools that became vacant, which go back to their arenas when the lock is given back: the system may be asked to take memory.
+    vacant: PoolList,
+    /// The pool that was taken out of the heap while its free pages go back, without the lock; null for none. It is whole at any time, so
+    /// that a child can leave it to others.
+    in_hand: *const Pool,
 }
 
 const _: () = assert!(CLASSES <= u128::BITS as usize);
@@ -130,6 +132,8 @@ impl Heap {
                 noted: 0,
                 noted_bytes: 0,
                 foreign: ptr::null(),
+                vacant: PoolList::new(),
+                in_hand: ptr::null(),
             }),
             next_in_roster: AtomicPtr::new(ptr::null_mut()),
             next_spare: AtomicPtr::new(ptr::null_mut()),
@@ -237,8 +241,8 @@ impl Heap {
     }
 
     /// Gets a pool with room that the heap did not have: a new one, which nobody else knows of, or an abandoned one, which the
-    /// caller owns by its remote word only. It becomes the heap's under the heap's lock, which is not held here: the
-    /// roster's comes before it. Were it the heap's before it is on a list, a remote free that empties it would take it off
+    /// caller owns by its remote word only. It becomes the heap's under the heap's lock, which is not held here, since the system may be asked for
+    /// memory. Were it the heap's before it is on a list, a remote free that empties it would take it off
     /// a list that it is not on.
     fn new_pool(&self, class: usize) -> Option<&Pool> {
         let adopted = ABANDONED.adopt(class).or_else(|| {
@@ -285,12 +289,22 @@ impl Heap {
                 if empty && (own || remote > 0 || kept) {
                     lists.give_back_empty(&self.map, pool);
                     returned = true;
-                } else if own {
-                    returned |= lists.purge_pages_of(self, pool);
                 }
             }
+            if !own {
+                continue;
+            }
+            // Each pool once: who was looked at goes to the back.
+            for _ in 0..lists.used[class].iter().count() {
+                let Some(pool) = lists.used[class].first() else {
+                    break;
+                };
+                let purged;
+                (lists, purged) = self.purge_in_hand(lists, pool);
+                returned |= purged | lists.put_back(self, pool);
+            }
         }
-        free_foreign_of(own.then_some(self), lists);
+        self.give_back(lists, own.then_some(self));
         returned
     }
 
@@ -298,6 +312,15 @@ impl Heap {
     /// heap's thread as it ends, or with `recount` for a heap whose thread does not exist.
     pub(super) fn leave_all(&self, recount: bool) {
         let mut lists = self.lists.lock();
+        // SAFETY: a pool in hand is live.
+        if let Some(pool) = unsafe { lists.in_hand.as_ref() } {
+            debug_assert!(
+                recount,
+                "only a thread that does not exist has anything in hand"
+            );
+            lists.in_hand = ptr::null();
+            lists.abandon(pool);
+        }
         for class in 1..CLASSES {
             if recount {
                 lists.used[class].iter().for_each(Pool::recount);
@@ -307,19 +330,67 @@ impl Heap {
                 pool.collect_into_local();
                 if pool.in_use() == 0 {
                     lists.give_back_empty(&self.map, pool);
+                    continue;
+                }
+                if pool.noted() > 0 && slack::is_half_used() {
+                    // Nobody else would before a block of it is freed.
+                    (lists, _) = self.purge_in_hand(lists, pool);
                 } else {
                     lists.take_out(self, pool);
-                    if pool.noted() > 0 && slack::is_half_used() {
-                        // Nobody else would before a block of it is freed. Others do not wait for that.
-                        drop(lists);
-                        pool.purge_free_pages();
-                        lists = self.lists.lock();
-                    }
-                    abandon(pool);
                 }
+                lists.abandon(pool);
             }
         }
-        free_foreign_of(None, lists);
+        self.give_back(lists, None);
+    }
+
+    /// Takes a used pool out of the heap and purges its free pages; true when there were any. The lock is not held while the system takes
+    /// them, which takes long. The pool is then the caller's, and on no list.
+    fn purge_in_hand<'a>(
+        &'a self,
+        mut lists: Guard<'a, Lists>,
+        pool: &Pool,
+    ) -> (Guard<'a, Lists>, bool) {
+        lists.take_out(self, pool);
+        let pages = pool.hide_free_pages();
+        if pages == 0 {
+            return (lists, false);
+        }
+        debug_assert!(lists.in_hand.is_null());
+        lists.in_hand = pool;
+        drop(lists);
+        pool.purge_hidden(pages);
+        let mut lists = self.lists.lock();
+        debug_assert!(ptr::eq(lists.in_hand, pool));
+        lists.in_hand = ptr::null();
+        (lists, true)
+    }
+
+    /// Gives the lock back, and then vacant pools to their arenas, and frees the blocks that waited for that, for the thread of heap `own`.
+    #[inline]
+    fn give_back(&self, lists: Guard<'_, Lists>, own: Option<&Heap>) {
+        if !lists.foreign.is_null() || lists.vacant.first().is_some() {
+            self.give_back_what_waits(lists, own);
+        }
+    }
+
+    /// Vacant pools one at a time, so that a child that is forked meanwhile loses one at most. Should this heap have claimed the pool of a block by then,
+    /// the block is posted to it all the same.
+    #[inline(never)]
+    fn give_back_what_waits<'a>(&'a self, mut lists: Guard<'a, Lists>, own: Option<&Heap>) {
+        let blocks = core::mem::replace(&mut lists.foreign, ptr::null());
+        while let Some(pool) = lists.vacant.first() {
+            lists.vacant.remove(pool);
+            let more = lists.vacant.first().is_some();
+            drop(lists);
+            release_vacant(pool);
+            if !more {
+                return free_all_foreign(own, blocks);
+            }
+            lists = self.lists.lock();
+        }
+        drop(lists);
+        free_all_foreign(own, blocks);
     }
 
     /// Blocks that this heap's threads freed into pools of others.
@@ -482,44 +553,20 @@ impl Lists {
             && self.noted_bytes > slack::worth_looking()
     }
 
-    /// Looks at the pools with notes, at most so many; what is left of `most` is told.
-    #[cold]
-    #[inline(never)]
-    fn look_at_noted(&mut self, heap: &Heap, most: &mut usize) {
-        self.noted_bytes = 0;
-        let mut passes = PASSES_AT_ONCE;
-        let mut noted = core::mem::take(&mut self.noted);
-        while noted != 0 {
-            let class = noted.trailing_zeros() as usize;
-            self.empty_bin(heap, class);
-            // Those that were noted last are at the back.
-            for pool in self.used[class].iter_backwards() {
-                if pool.noted() == 0 {
-                    passes -= 1;
-                    if passes == 0 {
-                        self.noted |= noted;
-                        return;
-                    }
-                    continue;
-                }
-                if *most == 0 {
-                    return self.look_again(noted);
-                }
-                *most -= 1;
-                self.purge_pages_of(heap, pool);
-            }
-            noted &= noted - 1;
-        }
-    }
-
     /// Pools with notes are left in these classes: the next event goes on.
     fn look_again(&mut self, classes: u128) {
         self.noted |= classes;
         self.noted_bytes = usize::MAX / 2;
     }
 
-    /// Moves the pools of a class to the back that `leave_noted` is for, at most so many.
-    fn gather_noted(&mut self, class: usize, most: usize, passes: &mut usize) {
+    /// Moves the pools of a class to the front that are `wanted` by `look_at_noted`, at most so many.
+    fn gather_noted(
+        &mut self,
+        class: usize,
+        wanted: fn(&Pool) -> bool,
+        most: usize,
+        passes: &mut usize,
+    ) {
         let used = &self.used[class];
         let found = PoolList::new();
         let mut room = most;
@@ -528,33 +575,18 @@ impl Lists {
             if room == 0 || *passes == 0 {
                 break;
             }
-            if is_to_be_left(pool) {
+            if wanted(pool) {
                 room -= 1;
                 used.remove(pool);
-                found.push_front(pool);
+                found.push_back(pool);
             } else {
                 *passes -= 1;
             }
         }
         while let Some(pool) = found.first() {
             found.remove(pool);
-            used.push_back(pool);
+            used.push_front(pool);
         }
-    }
-
-    /// Takes pools at the back out of the heap, on which `leave_noted` then works without the lock. At most `AT_A_TIME`, and so many as `most` says.
-    fn take_out_noted(&mut self, heap: &Heap, class: usize, most: &mut usize) -> PoolList {
-        let taken = PoolList::new();
-        let last = self.used[class].iter_backwards();
-        for pool in last
-            .take(AT_A_TIME.min(*most))
-            .take_while(|pool| is_to_be_left(pool))
-        {
-            *most -= 1;
-            self.take_out(heap, pool);
-            taken.push_back(pool);
-        }
-        taken
     }
 
     /// Takes a used pool out of the heap. It is the caller's still, and on no list.
@@ -565,16 +597,29 @@ impl Lists {
         pool.leave_heap();
     }
 
-    /// Purges the free pages of a used pool; one that is empty goes back whole. True when there were any. Only for the heap's thread.
-    #[inline(never)]
-    fn purge_pages_of(&mut self, heap: &Heap, pool: &Pool) -> bool {
-        let purged = pool.purge_free_pages() > 0;
+    /// Puts a pool that was taken out back into the heap, behind the others, so that it drains. True when it goes to its arena instead, since it is empty.
+    fn put_back(&mut self, heap: &Heap, pool: &Pool) -> bool {
+        pool.return_to_heap(heap.as_owner());
+        self.used[pool.class()].push_back(pool);
+        // Meanwhile others may have posted the rest.
+        let noted = pool.collect_into_local();
         if pool.in_use() == 0 {
             self.give_back_empty(&heap.map, pool);
             return true;
         }
+        if noted > 0 {
+            self.noted_bytes += noted;
+            self.noted |= 1 << pool.class();
+        }
         enter_used(heap, pool);
-        purged
+        false
+    }
+
+    /// Leaves a pool that was taken out to others, as `abandon`.
+    fn abandon(&mut self, pool: &Pool) {
+        if let Some(vacant) = abandon(pool) {
+            self.vacant.push_back(vacant);
+        }
     }
 
     /// Keeps a used pool that has just become empty. Returns the one that must go instead, if any: the longest kept one, or this
@@ -606,7 +651,7 @@ impl Lists {
     fn give_back_empty(&mut self, map: &SlotMap, pool: &Pool) {
         pool.collect_into_local();
         self.take_out_empty(map, pool);
-        release_vacant(pool);
+        self.vacant.push_back(pool);
     }
 
     /// Takes an empty used pool out of the heap.
@@ -670,23 +715,18 @@ pub fn after_event(heap: &Heap, pool: &Pool) {
 /// Gives the lock back, and looks for free pages if that is due.
 #[inline(never)]
 fn look_if_due<'a>(heap: &'a Heap, mut lists: Guard<'a, Lists>) {
-    if lists.must_look() {
-        let mut most = LOOKS_AT_ONCE;
-        lists = match roster::sharers() > 1 {
-            true => leave_noted(heap, lists, &mut most),
-            false => {
-                lists.look_at_noted(heap, &mut most);
-                lists
-            }
-        };
-        free_foreign_of(Some(heap), lists);
-        if slack::is_used_up() {
-            for class in 1..CLASSES {
-                purge_abandoned(class, &mut most, |pool| pool.noted() > 0);
-            }
-        }
-        slack::decay();
+    if !lists.must_look() {
+        return heap.give_back(lists, Some(heap));
     }
+    let mut most = LOOKS_AT_ONCE;
+    lists = look_at_noted(heap, lists, &mut most);
+    heap.give_back(lists, Some(heap));
+    if slack::is_used_up() {
+        for class in 1..CLASSES {
+            purge_abandoned(class, &mut most, |pool| pool.noted() > 0);
+        }
+    }
+    slack::decay();
 }
 
 /// Whether a used pool is one that a thread among several leaves when it looks for free pages: it has notes, or is not cut to the end.
@@ -694,35 +734,37 @@ fn is_to_be_left(pool: &Pool) -> bool {
     pool.noted() > 0 || pool.has_untouched()
 }
 
-/// As `Lists::look_at_noted`, with several threads: what was looked at is left to everyone, since this thread may sleep for ever from now
-/// on, while others free what it has in there. The lock is not held while pages go back, which takes long, so that these do not wait
-/// for it.
+/// Looks at the pools with notes, at most so many; what is left of `most` is told. With several threads what was looked at is left to everyone, since this
+/// thread may sleep for ever from now on, while others free what it has in there.
 #[cold]
 #[inline(never)]
-fn leave_noted<'a>(
+fn look_at_noted<'a>(
     heap: &'a Heap,
     mut lists: Guard<'a, Lists>,
     most: &mut usize,
 ) -> Guard<'a, Lists> {
+    let leaves = roster::sharers() > 1;
+    let wanted: fn(&Pool) -> bool = match leaves {
+        true => is_to_be_left,
+        false => |pool| pool.noted() > 0,
+    };
     lists.noted_bytes = 0;
     let mut passes = PASSES_AT_ONCE;
     let mut noted = core::mem::take(&mut lists.noted);
     while noted != 0 {
         let class = noted.trailing_zeros() as usize;
         lists.empty_bin(heap, class);
-        lists.gather_noted(class, *most, &mut passes);
-        loop {
-            let taken = lists.take_out_noted(heap, class, most);
-            if taken.first().is_none() {
+        lists.gather_noted(class, wanted, *most, &mut passes);
+        while *most > 0 {
+            let Some(pool) = lists.used[class].first().filter(|pool| wanted(pool)) else {
                 break;
+            };
+            *most -= 1;
+            (lists, _) = heap.purge_in_hand(lists, pool);
+            match leaves {
+                true => lists.abandon(pool),
+                false => _ = lists.put_back(heap, pool),
             }
-            drop(lists);
-            while let Some(pool) = taken.first() {
-                taken.remove(pool);
-                pool.purge_free_pages();
-                abandon(pool);
-            }
-            lists = heap.lists.lock();
         }
         if *most == 0 {
             lists.look_again(noted);
@@ -737,17 +779,13 @@ fn leave_noted<'a>(
     lists
 }
 
-/// Gives the lock back and frees the blocks that waited for that. Should the heap have claimed the pool of one by then, that one is posted to it all the
-/// same.
-#[inline(never)]
-fn free_foreign_of(heap: Option<&Heap>, mut lists: Guard<'_, Lists>) {
-    let mut blocks = core::mem::replace(&mut lists.foreign, ptr::null());
-    drop(lists);
+/// Frees a list of blocks of pools that the calling thread's heap did not own, as it seemed.
+fn free_all_foreign(own: Option<&Heap>, mut blocks: *const Block) {
     // SAFETY: the blocks are free, and the caller's.
     while let Some(block) = unsafe { blocks.as_ref() } {
         blocks = block.next();
         if let Some(pool) = pool_around(ptr::from_ref(block) as usize) {
-            free_foreign(heap, pool, block);
+            free_foreign(own, pool, block);
         }
     }
 }
@@ -758,28 +796,39 @@ fn release_vacant(pool: &Pool) {
     unsafe { arena::release(ptr::from_ref(pool).cast(), pool.slots(), pool.is_written()) };
 }
 
-/// Leaves a used pool that is on no list, not empty, and the caller's, to whoever needs it, or if little of it is free, to whoever frees into it.
-fn abandon(pool: &Pool) {
-    if !(pool.is_nearly_full() && pool.try_become_full()) {
-        leave_to_all(pool);
+/// Leaves a used pool that is on no list, and the caller's, to whoever needs it, or if little of it is free, to whoever frees into it. Returns
+/// it if it is vacant instead, since it was empty: the caller then gives it back to its arena.
+#[must_use]
+fn abandon(pool: &Pool) -> Option<&Pool> {
+    match pool.is_nearly_full() && pool.try_become_full() {
+        true => None,
+        false => leave_to_all(pool),
     }
 }
 
 /// As `abandon`, to whoever needs it, however little of it is free.
+#[must_use]
 #[inline(never)]
-fn leave_to_all(pool: &Pool) {
+fn leave_to_all(pool: &Pool) -> Option<&Pool> {
     pool.become_abandoned();
     while pool.in_use() > 0 {
         ABANDONED.add(pool);
         if pool.try_leave() {
-            return;
+            return None;
         }
         // With the remote frees that came meanwhile it may be empty, or have notes, and another place on the list.
         ABANDONED.remove(pool);
         pool.collect_into_local();
     }
     pool.become_vacant();
-    release_vacant(pool);
+    Some(pool)
+}
+
+/// As `abandon`, for who holds no lock.
+fn abandon_at_once(pool: &Pool) {
+    if let Some(vacant) = abandon(pool) {
+        release_vacant(vacant);
+    }
 }
 
 /// Leaves full pools that have free blocks all the same to whoever needs these. For when the system has no memory. True when there were any.
@@ -807,12 +856,14 @@ pub fn open_full_pools() -> bool {
     let any = found.first().is_some();
     while let Some(pool) = found.first() {
         found.remove(pool);
-        leave_to_all(pool);
+        if let Some(vacant) = leave_to_all(pool) {
+            release_vacant(vacant);
+        }
     }
     if let Some(pool) = abandoned {
         ABANDONED.remove(pool);
         pool.become_used_by(ptr::null());
-        abandon(pool);
+        abandon_at_once(pool);
     }
     any
 }
@@ -833,7 +884,7 @@ pub(super) fn purge_abandoned(
         *most -= 1;
         pool.become_used_by(ptr::null());
         purged |= pool.purge_free_pages() > 0;
-        abandon(pool);
+        abandon_at_once(pool);
     }
     purged
 }
@@ -966,7 +1017,7 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
                 pool.purge_free_pages();
             }
         }
-        return abandon(pool);
+        return abandon_at_once(pool);
     };
     let mut lists = heap.lists.lock();
     lists.look_for_empty(&heap.map, pool.class());
@@ -1029,7 +1080,7 @@ fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
             pool.become_used_by(ptr::null());
             let free = pool.is_on_a_list(block);
             if abandoned || !pool.try_become_full() {
-                abandon(pool);
+                abandon_at_once(pool);
             }
             return free;
         }

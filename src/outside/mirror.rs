@@ -196,7 +196,6 @@ fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<(), Error> 
     // So that the locks, which are copied too, are this program's afterwards.
     arena::ARENAS.hold_for_fork();
     MAPPINGS.hold_for_fork();
-    roster::ROSTER.hold_for_fork();
     for ((place, size), copy) in own.iter().zip(&copies) {
         // SAFETY: a static of the library, all of it behind a lock that is held or atomic. The other process has there what
         // is valid here too: the layout is the same, and pointers are plain numbers until they are followed.
@@ -206,7 +205,6 @@ fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<(), Error> 
     unsafe {
         arena::ARENAS.release_after_fork();
         MAPPINGS.release_after_fork();
-        roster::ROSTER.release_after_fork();
     }
     Ok(())
 }

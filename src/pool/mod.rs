@@ -534,6 +534,12 @@ impl Pool {
         self.own(ptr::null());
     }
 
+    /// used by the caller alone -> used by a heap again, under the heap's lock.
+    pub fn return_to_heap(&self, heap: *const Owner) {
+        debug_assert!(self.state() == State::Used && self.owner().is_null());
+        self.own(heap);
+    }
+
     /// used -> abandoned; it is still the caller's until `try_leave`.
     pub fn become_abandoned(&self) {
         debug_assert!(self.state() == State::Used);

@@ -295,9 +295,17 @@ impl Pool {
         noted as usize * self.block_size()
     }
 
-    /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, under its heap's lock if a heap has it, and the
-    /// pool must leave the slot map if it has purged pages afterwards.
+    /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, while no heap has it, and the
+    /// pool must not enter a slot map if it has purged pages afterwards.
     pub fn purge_free_pages(&self) -> usize {
+        let pages = self.hide_free_pages();
+        self.purge_hidden(pages);
+        pages.count_ones() as usize
+    }
+
+    /// Hides the blocks on the wholly free pages of a used pool, and counts these as purged. Returns them, for `purge_hidden`. Only for the owner,
+    /// under its heap's lock if a heap has it.
+    pub fn hide_free_pages(&self) -> u32 {
         debug_assert!(self.state() == State::Used);
         self.collect_into_local();
         self.forget_notes();
@@ -311,10 +319,10 @@ impl Pool {
         };
         if free != 0 {
             self.hide_blocks_on(free);
-            self.purge_pages(free);
+            self.purged.add(free);
         }
         self.expect_event(self.in_use());
-        free.count_ones() as usize
+        free
     }
 
     /// Pages with cut blocks of which all carry the mark. Most often the first block or two of a page say no.
@@ -384,9 +392,13 @@ impl Pool {
         }
     }
 
-    /// Gives pages whose blocks are on no list back to the system. Where it refuses (locked memory), the blocks are hidden
-    /// and the pages stay.
-    fn purge_pages(&self, pages: u32) {
+    /// Gives the pages that `hide_free_pages` told back to the system, which takes long. Where it refuses (locked memory), the blocks stay hidden
+    /// and the pages resident. Only for the owner, while no heap has the pool, so that nobody else can release it.
+    #[inline(never)]
+    pub fn purge_hidden(&self, pages: u32) {
+        if pages == 0 {
+            return;
+        }
         let shift = os::page_size().trailing_zeros();
         let (mut left, mut refused) = (pages, 0);
         while left != 0 {
@@ -400,7 +412,6 @@ impl Pool {
             }
             left &= !run;
         }
-        self.purged.add(pages);
         let now = retain::now();
         retain(|retained| retained.give_back(bytes_of(pages & !refused), now));
     }

@@ -4,9 +4,8 @@ use super::*;
 
 /// Forgets all heaps. Returns where in the other process the last one is, 0 for none.
 pub fn forget() -> usize {
-    let mut roster = ROSTER.lock();
-    roster.spare = ptr::null();
-    core::mem::replace(&mut roster.last, ptr::null()) as usize
+    // Relaxed, here and below: one thread looks.
+    LAST.swap(ptr::null_mut(), Ordering::Relaxed) as usize
 }
 
 /// Enters the copy of a heap. Returns where in the other process the next one is, 0 for none.
@@ -16,11 +15,9 @@ pub fn forget() -> usize {
 pub unsafe fn enter(heap: *const u8) -> usize {
     // SAFETY: passed on from the caller.
     let heap: &'static Heap = unsafe { &*heap.cast() };
-    let mut roster = ROSTER.lock();
-    // Relaxed: the lock is held.
     let next = heap
         .next_in_roster
-        .swap(roster.last.cast_mut(), Ordering::Relaxed);
-    roster.last = heap;
+        .swap(LAST.load(Ordering::Relaxed), Ordering::Relaxed);
+    LAST.store(ptr::from_ref(heap).cast_mut(), Ordering::Relaxed);
     next as usize
 }
