@@ -1,5 +1,5 @@
 /*
- * malloc and free when a thread or the process is already ending: late_free keys | atexit | library PATH.
+ * malloc and free when a thread or the process is already ending: late_free keys | first | atexit | library PATH.
  *
  * What must hold: destructors of thread-specific data may allocate and free in all of their rounds, before and after the
  * allocator's own destructor has run; so may exit handlers and destructors of libraries; and none of it grows with the
@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 enum { KEYS = 6, THREADS = 4000, AT_ONCE = 8, WARM_UP = 400 };
 
@@ -114,6 +115,76 @@ static void keys_of_many_threads(void)
         end_value(atomic_load(&left[at]));
 }
 
+enum { LATE_THREADS = 1000, LATE_FREES = 100 };
+
+static pthread_key_t late_key;
+static __thread int late_round;
+static void *for_late_thread[LATE_FREES];
+
+/* Does nothing before the last round: there, the allocator's own destructor has no turn any more. */
+static void allocate_first_in_the_last_round(void *frees)
+{
+    if (++late_round < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        pthread_setspecific(late_key, frees);
+        return;
+    }
+    if (*(int *)frees) {
+        for (int at = 0; at < LATE_FREES; at++)
+            free(for_late_thread[at]);
+        return;
+    }
+    void *small = hide(malloc(100)), *large = hide(malloc(5000));
+    CHECK(small != NULL && large != NULL, "malloc fails");
+    memset(small, 1, 100);
+    memset(large, 1, 5000);
+    free(small);
+    free(large);
+}
+
+static void *end_late(void *frees)
+{
+    CHECK(pthread_setspecific(late_key, frees) == 0, "pthread_setspecific fails");
+    return NULL;
+}
+
+static void late_threads(int frees)
+{
+    size_t resident_then = 0, mapped_then = 0;
+    for (int count = 0; count < LATE_THREADS; count++) {
+        if (count == LATE_THREADS / 10) {
+            resident_then = resident();
+            mapped_then = address_space();
+        }
+        for (int at = 0; frees && at < LATE_FREES; at++)
+            CHECK((for_late_thread[at] = malloc(64 + (size_t)at)) != NULL, "malloc fails");
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, end_late, &frees) == 0, "pthread_create fails");
+        pthread_join(thread, NULL);
+    }
+    CHECK(resident() <= resident_then + 2 * MIB, "resident grows with threads that %s last: from %.1f to %.1f MiB",
+          frees ? "free" : "allocate", mib(resident_then), mib(resident()));
+    CHECK(address_space() <= mapped_then + 32 * MIB, "address space grows with threads that %s last: from %.1f to %.1f MiB",
+          frees ? "free" : "allocate", mib(mapped_then), mib(address_space()));
+}
+
+/* In a child too, whose only thread has another number than it had. */
+static void first_in_the_last_round(void)
+{
+    CHECK(pthread_key_create(&late_key, allocate_first_in_the_last_round) == 0, "pthread_key_create fails");
+    late_threads(0);
+    late_threads(1);
+    pid_t child = fork();
+    CHECK(child >= 0, "fork fails with errno %d", errno);
+    if (child == 0) {
+        alarm(60);
+        late_threads(0);
+        late_threads(1);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0, "a child ended with status %#x", (unsigned)status);
+}
+
 static void *from_before[6];
 
 static void use_all_layers(const char *when)
@@ -191,11 +262,13 @@ int main(int count, char **arguments)
     require_pymalloc();
     if (count == 2 && strcmp(arguments[1], "keys") == 0)
         keys_of_many_threads();
+    else if (count == 2 && strcmp(arguments[1], "first") == 0)
+        first_in_the_last_round();
     else if (count == 2 && strcmp(arguments[1], "atexit") == 0)
         handlers_while_threads_live();
     else if (count == 3 && strcmp(arguments[1], "library") == 0)
         a_library_comes_and_goes(arguments[2]);
     else
-        FAIL("usage: %s keys | atexit | library PATH", arguments[0]);
+        FAIL("usage: %s keys | first | atexit | library PATH", arguments[0]);
     return 0;
 }

@@ -210,6 +210,7 @@ programs! {
     exhaustion: "exhaustion.c", [], 120, [linked: Linked, preloaded: Preloaded];
     map_limit: "map_limit.c", [], 60, [linked: Linked, preloaded: Preloaded];
     destructors_of_keys: "late_free.c", ["keys"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    first_blocks_in_the_last_destructors: "late_free.c", ["first"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     pools_adopted_and_freed: "shared_pools.c", ["adopted"], 120, [linked: Linked, preloaded: Preloaded];
     pools_claimed_by_two: "shared_pools.c", ["claimed"], 120, [linked: Linked, preloaded: Preloaded];
     mixed_frees: "shared_pools.c", ["mixed"], 60, [linked: Linked, preloaded: Preloaded];

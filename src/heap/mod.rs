@@ -4,11 +4,14 @@
 //! - `bin`: the free blocks at hand, of one size class.
 //! - `slack`: how much may stay resident in used pools without a live block.
 //! - `slot_map`: which slots are those of the heap's own pools, for `free`.
+//! - `life`: whether the thread that has a heap still lives.
 //! - `abandoned`: the pools that threads which ended left behind.
 //! - `roster`: all heaps there are, those of threads and the spare ones.
 
 pub mod abandoned;
 mod bin;
+#[cfg(not(loom))]
+mod life;
 #[cfg(not(loom))]
 pub mod roster;
 #[cfg(not(loom))]

@@ -120,11 +120,40 @@ pub fn take() -> Option<&'static Heap> {
         spare.enter(first);
         return Some(first);
     }
-    // Nobody waits for the system. A child that is forked before the heap is entered does not find it, and loses addresses.
     drop(spare);
+    if let Some(heap) = take_of_ended() {
+        return Some(heap);
+    }
+    // Nobody waits for the system. A child that is forked before the heap is entered does not find it, and loses addresses.
     let heap = map_heap()?;
     SPARE.lock().enter(heap);
     Some(heap)
+}
+
+/// Heaps that are looked at before a new one is mapped. With two, all have been looked at before they are half as many again.
+const LOOKS: usize = 2;
+
+/// Takes the heap of a thread that ended without giving it back, if there is one among the next few, in turn.
+fn take_of_ended() -> Option<&'static Heap> {
+    static NEXT: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
+    for _ in 0..LOOKS {
+        // Acquire and release, here and below: who finds a heap finds what it leads to. Where to go on is a hint.
+        let next = NEXT.load(Ordering::Acquire);
+        let next = match next.is_null() {
+            true => LAST.load(Ordering::Acquire),
+            false => next,
+        };
+        // SAFETY: heaps are never unmapped.
+        let heap: &'static Heap = unsafe { next.as_ref() }?;
+        NEXT.store(
+            heap.next_in_roster.load(Ordering::Relaxed),
+            Ordering::Release,
+        );
+        if heap.leave_if_ended() {
+            return Some(heap);
+        }
+    }
+    None
 }
 
 /// Takes the heap of a thread that ends: its pools are left to others, and a new thread can take it.
@@ -160,6 +189,10 @@ pub fn trim(own: Option<&Heap>) -> bool {
     rescue_orphans();
     let mut returned = false;
     each(|heap| {
+        if heap.leave_if_ended() {
+            SPARE.lock().add(heap);
+            returned = true;
+        }
         returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)));
     });
     for class in 1..CLASSES {

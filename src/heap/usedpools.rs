@@ -15,6 +15,7 @@
 
 use super::abandoned::AbandonedPools;
 use super::bin::Bin;
+use super::life::Life;
 use super::roster;
 use super::slack::{self, Turns};
 use super::slot_map::{FirstTable, SlotMap, SlotTable};
@@ -47,6 +48,8 @@ pub struct Heap {
     pub(super) taken: AtomicBool,
     /// In a forked child: its thread does not exist here.
     pub(super) orphaned: AtomicBool,
+    /// Held by its thread as long as that lives.
+    pub life: Life,
     /// Blocks that this thread freed into pools of others.
     remote_frees: AtomicUsize,
     /// The thread's slow paths, for `slack`.
@@ -139,6 +142,7 @@ impl Heap {
             next_spare: AtomicPtr::new(ptr::null_mut()),
             taken: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
+            life: Life::none(),
             remote_frees: AtomicUsize::new(0),
             turns: Turns::none(),
             map: SlotMap::none(),
@@ -306,6 +310,23 @@ impl Heap {
         }
         self.give_back(lists, own.then_some(self));
         returned
+    }
+
+    /// Leaves every pool of a heap whose thread has ended without giving it back, if it has, and takes the heap from it. The caller holds no lock.
+    pub(super) fn leave_if_ended(&self) -> bool {
+        // Relaxed, both: an orphan's thread is none of this process.
+        let is_had = self.taken.load(Ordering::Relaxed) && !self.orphaned.load(Ordering::Relaxed);
+        if !is_had || !self.life.claim_if_ended() {
+            return false;
+        }
+        // A thread that was ended in the middle of an allocation, by a call of its own in a signal handler, may have left its lists locked or half
+        // changed: they stay so.
+        match self.lists.try_lock() {
+            Some(_) => (),
+            None => return false,
+        }
+        self.leave_all(true);
+        true
     }
 
     /// Leaves every pool: empty ones go to their arenas, full and nearly full ones to nobody, the others to `ABANDONED`. Only for the

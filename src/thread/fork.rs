@@ -70,6 +70,10 @@ unsafe extern "C" fn after_in_child() {
     let held = HOLDS_STREAMS.load(Ordering::Relaxed);
     // SAFETY: as above, in the child's copy of it.
     unsafe { roster::release_after_fork(own(), true) };
+    // The thread has another number here.
+    if let Some(heap) = own() {
+        heap.life.begin();
+    }
     if held {
         streams::reset();
     }

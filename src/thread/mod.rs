@@ -158,11 +158,13 @@ fn birth() -> Option<&'static Heap> {
         // SAFETY: the key exists; the value is only ever given to `exit`.
         unsafe { libc::pthread_setspecific(key, ptr::from_ref(heap).cast()) };
     }
+    // In the last round of destructors the key's does not run any more.
+    heap.life.begin();
     Some(heap)
 }
 
 /// The key whose destructor is `exit`. Made on first use, which can come before the library's own initialisation. `None`
-/// when the process has used up its keys: threads then end without giving their heap back, which loses memory and nothing else.
+/// when the process has used up its keys: threads then end without giving their heap back, and others take it from them (`heap::life`).
 fn exit_key() -> Option<libc::pthread_key_t> {
     /// The key plus one; 0 until it is made.
     static KEY: AtomicU32 = AtomicU32::new(0);
@@ -191,5 +193,7 @@ fn exit_key() -> Option<libc::pthread_key_t> {
 unsafe extern "C" fn exit(heap: *mut c_void) {
     become_sentinel(FREES_WITHOUT_HEAP);
     // SAFETY: the value was set by `birth`, and heaps are never unmapped.
-    roster::give_back(unsafe { &*heap.cast::<Heap>() });
+    let heap = unsafe { &*heap.cast::<Heap>() };
+    heap.life.end();
+    roster::give_back(heap);
 }

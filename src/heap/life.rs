@@ -1,0 +1,77 @@
+//! Whether the thread that has a heap still lives, for heaps that nobody gives back: those of threads that first allocate in the last round of
+//! destructors, so that the library's own does not run any more, or that end without any.
+//!
+//! What it owns: a robust mutex of each heap (POSIX), which the heap's thread holds as long as it lives. When a thread ends, however it does, the kernel walks over
+//! the robust mutexes that it holds, and marks each in its word. No call is made for it, neither by the thread nor by who looks.
+//!
+//! What must hold: a heap is taken from its thread only when the kernel has marked it. It does so for a thread that executes no instruction of the
+//! program any more, and only in words that hold the number of that very thread. In a forked child the numbers are those of the parent's threads: no
+//! thread of the child has these mutexes on its list, so that none is marked there, and the heaps are found as orphans. Where a kernel
+//! has no robust mutexes none is ever held or marked.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+unsafe extern "C" {
+    fn pthread_mutexattr_setrobust(
+        attributes: *mut libc::pthread_mutexattr_t,
+        robust: c_int,
+    ) -> c_int;
+}
+
+/// `PTHREAD_MUTEX_ROBUST`.
+const ROBUST: c_int = 1;
+
+/// The kernel's mark, `FUTEX_OWNER_DIED`, in the mutex's first word.
+const OWNER_DIED: u32 = 1 << 30;
+
+/// All zeroes is a mutex that nobody holds.
+pub struct Life(UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: a mutex is there to be shared. It is initialised by the one thread that has the heap.
+unsafe impl Sync for Life {}
+
+impl Life {
+    pub const fn none() -> Self {
+        Life(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER))
+    }
+
+    /// The calling thread has the heap from now on: it was given to it, or it is that of the thread that forked this child. The caller holds no lock, and can
+    /// allocate.
+    pub fn begin(&self) {
+        // SAFETY: nobody holds the mutex, and it is on no thread's list: it was ended, or its thread has ended, or is not one of this process. A zeroed
+        // attribute is one of a plain mutex.
+        unsafe {
+            let mut attributes = core::mem::zeroed();
+            if pthread_mutexattr_setrobust(&mut attributes, ROBUST) == 0
+                && libc::pthread_mutex_init(self.0.get(), &attributes) == 0
+            {
+                libc::pthread_mutex_trylock(self.0.get());
+            }
+        }
+    }
+
+    /// The calling thread, which has the heap, gives it back.
+    pub fn end(&self) {
+        // SAFETY: a mutex, held by this thread. Should that have failed, the call does.
+        unsafe { libc::pthread_mutex_unlock(self.0.get()) };
+    }
+
+    /// Takes the heap from its thread, if that has ended without giving it back. True for one caller only. The caller holds no lock.
+    pub fn claim_if_ended(&self) -> bool {
+        // SAFETY: the first word of a mutex, which all who change it change as an atomic.
+        let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+        // Relaxed: a hint; to lock the mutex orders what the thread did before.
+        if word.load(Ordering::Relaxed) & OWNER_DIED == 0 {
+            return false;
+        }
+        // SAFETY: a mutex.
+        let claimed = unsafe { libc::pthread_mutex_trylock(self.0.get()) } == libc::EOWNERDEAD;
+        if claimed {
+            // It is not to be used again before `begin`.
+            self.end();
+        }
+        claimed
+    }
+}
