@@ -48,7 +48,7 @@ impl Setting {
     /// The value in force.
     #[inline]
     pub fn get(&self) -> usize {
-        // Relaxed: a plain number, written before `main` and read wherever it is needed.
+        // Relaxed: a plain number, written when the library is initialised and read wherever it is needed, before that too.
         self.value.load(Ordering::Relaxed)
     }
 }
@@ -113,9 +113,12 @@ const COLLECTOR: &[u8] = b"collector";
 /// A setting that is a text, as it was given. How long it is lies elsewhere: see `HEAPMAP_LENGTH`.
 struct Words<const ROOM: usize> {
     bytes: UnsafeCell<[u8; ROOM]>,
+    /// How long it is, while the settings are read.
+    given: AtomicUsize,
 }
 
-// SAFETY: written before `main`, while there is one thread.
+// SAFETY: written while the settings are read, by the one thread that initialises the library. Others, which are there when it is loaded by `dlopen`, read
+// no byte before `publish`, and none is written after it.
 unsafe impl<const ROOM: usize> Sync for Words<ROOM> {}
 
 static HEAPMAP_PATH: Words<PATH> = Words::new();
@@ -133,29 +136,37 @@ impl<const ROOM: usize> Words<ROOM> {
     const fn new() -> Self {
         Words {
             bytes: UnsafeCell::new([0; ROOM]),
+            given: AtomicUsize::new(0),
         }
     }
 
     fn get(&self, length: &AtomicUsize) -> &[u8] {
-        // Relaxed, here and below: as in `Setting::get`.
-        let used = length.load(Ordering::Relaxed);
-        // SAFETY: nobody writes it any more.
+        // Acquire: with `publish`.
+        let used = length.load(Ordering::Acquire);
+        // SAFETY: nobody writes what was published.
         unsafe { &*self.bytes.get() }.get(..used).unwrap_or(&[])
     }
 
     /// Takes a text, behind which there is room for a zero byte.
-    fn set(&self, length: &AtomicUsize, text: &[u8]) -> Result<(), Mistake> {
+    fn set(&self, text: &[u8]) -> Result<(), Mistake> {
         if text.is_empty() {
             return Err(Mistake::Nothing);
         }
-        // SAFETY: there is one thread, and `get` is called later.
+        // SAFETY: only the thread that reads the settings is here, and nothing is published yet.
         let bytes = unsafe { &mut *self.bytes.get() };
         match bytes.get_mut(..text.len()) {
             Some(place) if text.len() < ROOM => place.copy_from_slice(text),
             _ => return Err(Mistake::TooLong),
         }
-        length.store(text.len(), Ordering::Relaxed);
+        // Relaxed, here and below: the same thread reads it.
+        self.given.store(text.len(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Shows to all threads what was given, once all settings are read.
+    fn publish(&self, length: &AtomicUsize) {
+        // Release: the bytes.
+        length.store(self.given.load(Ordering::Relaxed), Ordering::Release);
     }
 }
 
@@ -320,8 +331,8 @@ impl Setting {
 fn apply(key: &[u8], value: Option<&[u8]>) -> Result<(), Mistake> {
     let value = value.ok_or(Mistake::NoValue)?;
     match key {
-        HEAPMAP => return HEAPMAP_PATH.set(&HEAPMAP_LENGTH, value),
-        COLLECTOR => return COLLECTOR_NAME.set(&COLLECTOR_LENGTH, value),
+        HEAPMAP => return HEAPMAP_PATH.set(value),
+        COLLECTOR => return COLLECTOR_NAME.set(value),
         _ => {}
     }
     let setting = find(key).ok_or(Mistake::Unknown)?;
@@ -356,6 +367,8 @@ pub fn parse(text: &[u8]) {
             text.send();
         }
     }
+    HEAPMAP_PATH.publish(&HEAPMAP_LENGTH);
+    COLLECTOR_NAME.publish(&COLLECTOR_LENGTH);
 }
 
 /// Reads the settings from an environment: a list of "NAME=value" that ends with a null pointer. Called once, when the library is
@@ -365,7 +378,8 @@ pub fn read_environment(environment: *const *const c_char) {
         return;
     }
     let mut next = environment;
-    // SAFETY: called before `main`, while no other thread can change the environment; the list ends with a null pointer.
+    // SAFETY: the list ends with a null pointer. Before `main` no other thread can change it; for a library that is loaded later the program may not do so
+    // meanwhile, as with `getenv`, which the initialisation of any library may call.
     while let Some(entry) = unsafe { (*next).as_ref() } {
         // SAFETY: the entries are C strings.
         if let Some(settings) = unsafe { value_of(VARIABLE, entry) } {

@@ -356,7 +356,7 @@ pub fn check() {
     if conf::heapmap_setting().is_empty() {
         return;
     }
-    // Relaxed: see `append`. There is one thread.
+    // Relaxed: see `append`.
     let error = with_room(0, |room| match conf::heapmap(&mut room.path) {
         Some(path) => os::why_not_written(path),
         None => libc::ENAMETOOLONG,

@@ -12,8 +12,8 @@ use crate::stats;
 use crate::thread;
 use core::ffi::{c_char, c_int, c_void};
 
-/// Run by the C library before `main`, while there is one thread, and in the shared library (`-z initfirst`) before the
-/// initialisation of every other library: a fork handler of another library that is registered before ours
+/// Run by the C library before `main`, and in the shared library (`-z initfirst`) before the
+/// initialisation of every other library; in one that is loaded by `dlopen` then, when other threads may run and even allocate from it already. A fork handler of another library that is registered before ours
 /// would run while ours holds the locks. The C library itself may not be initialised yet, so that the
 /// environment is taken from the arguments.
 extern "C" fn start(

@@ -12,6 +12,10 @@
 //! a used pool; an abandoned pool; a new pool, which the arenas give from the fullest of them. Used pools are tried from the front; one
 //! that has nothing left to give goes to nobody. A full pool into which a block is freed goes to the back, so that it has more of them
 //! when its turn comes; one in which an event says that a page's worth of blocks is free goes to the back again, so that it drains.
+//!
+//! What a child does not find of the other threads, since they had it in hand when it was forked, without any lock: the block of each that it was just
+//! allocating or freeing, and at most one pool of each, which was new, claimed, vacant or adopted but on no list yet. It is never more, as a thread has one pool at a time so.
+//! A pool whose free pages go back stays in hand for long; it is named under the lock (`Lists::in_hand`), and the child leaves it to others.
 
 use super::abandoned::AbandonedPools;
 use super::bin::Bin;

@@ -128,7 +128,8 @@ impl Block {
 /// Free blocks of a pool, newest first, and a count of frees into the list. Only the owner of the pool changes it.
 #[repr(C)]
 struct FreeList {
-    head: Cell<*const Block>,
+    /// Others read it while the owner pushes (`is_on_a_list`), and check where it leads.
+    head: atomic::AtomicPtr<Block>,
     /// Goes down by one with every free; at zero the owner has something to do.
     countdown: AtomicU32,
     /// The blocks in use when the countdown is at zero.
@@ -137,15 +138,11 @@ struct FreeList {
     span: AtomicU16,
 }
 
-// SAFETY: only the owner of the pool writes the head; ownership passes by the remote word, which orders it. `is_on_a_list` reads it while
-// the owner may push, and checks where it leads. The countdown is atomic.
-unsafe impl Sync for FreeList {}
-
 impl FreeList {
     #[cfg(all(test, loom))]
     fn new() -> Self {
         FreeList {
-            head: Cell::new(ptr::null()),
+            head: atomic::AtomicPtr::new(ptr::null_mut()),
             countdown: AtomicU32::new(0),
             left: AtomicU16::new(0),
             span: AtomicU16::new(0),
@@ -157,14 +154,15 @@ impl FreeList {
     }
 
     fn head(&self) -> *const Block {
-        self.head.get()
+        // Relaxed, here and below: only the owner of the pool writes it, and ownership passes by the remote word, which orders it.
+        self.head.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
     fn set_head(&self, head: *const Block) {
         // A child that is forked in between must find a whole list, so that the block's own words must be written before.
         atomic::compiler_fence(atomic::Ordering::Release);
-        self.head.set(head);
+        self.head.store(head.cast_mut(), Ordering::Relaxed);
     }
 
     /// The number of blocks on the list.
