@@ -150,6 +150,7 @@ fn take_of_ended() -> Option<&'static Heap> {
             Ordering::Release,
         );
         if heap.leave_if_ended() {
+            heap.resume_map();
             return Some(heap);
         }
     }

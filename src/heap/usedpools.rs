@@ -330,6 +330,7 @@ impl Heap {
             None => return false,
         }
         self.leave_all(true);
+        self.rest_map();
         true
     }
 
