@@ -18,7 +18,7 @@ use crate::heap::{
 };
 use crate::large;
 use crate::mapping;
-use crate::os::SMALLEST_PAGE;
+use crate::os::{self, SMALLEST_PAGE};
 use crate::pool::{Block, NotAllocated, Pool};
 use crate::size_class::{self, TABLE};
 use crate::thread;
@@ -114,13 +114,16 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
         })
     };
     attempt()
-        .or_else(|| relieve().then(attempt).flatten())
+        .or_else(|| relieve_for(size).then(attempt).flatten())
         .unwrap_or(FAILED)
 }
 
+/// From here on it is asked first whether the system would map so much: nothing is to go for what fails, nor count as the peak.
+const ASKED_FIRST: usize = 1 << 30;
+
 /// What is retained anywhere goes before the system is asked for so many bytes more, if that raises the peak.
 fn make_room(bytes: usize) {
-    if bytes > 0 {
+    if bytes > 0 && (bytes < ASKED_FIRST || could_come(bytes)) {
         arena::before_new_memory(bytes, || {
             mapping::give_up(bytes);
             arena::give_up(bytes);
@@ -129,19 +132,35 @@ fn make_room(bytes: usize) {
     }
 }
 
+/// As `attempt` for a block of a pool. When the system has no more, pools that are not worth looking for otherwise serve as well.
 fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
     attempt()
-        .or_else(|| relieve().then(attempt).flatten())
+        .or_else(|| (relieve() | open_full_pools()).then(attempt).flatten())
         .unwrap_or(ptr::null_mut())
 }
 
-/// Gives everything back that is kept for later, and opens what is not worth looking for otherwise, since the system has no more. True if
-/// there was anything.
+/// As `relieve`, for so many bytes in one piece. False at once where the system would not map them even if all came back that could: then
+/// nothing is walked over, and nothing that is kept is lost.
+#[cold]
+fn relieve_for(size: usize) -> bool {
+    could_come(size) && relieve()
+}
+
+/// Whether the system would map so many bytes in one piece if all came back that could.
+fn could_come(size: usize) -> bool {
+    let mappings = mapping::counts();
+    let at_most = arena::address_bytes() + mappings.cached_bytes + mappings.lazy_bytes;
+    os::could_map_block(size.saturating_sub(at_most))
+}
+
+/// Unmaps everything that is kept for later, since the system has no more. True if there was anything. No pages go back: what it has no more
+/// of are addresses, mappings, or memory that it has promised, and these stay so. What is walked over are pools that have free blocks.
 #[cold]
 fn relieve() -> bool {
-    let trimmed = trim();
-    // Last: who looks at abandoned pools for free pages closes them again.
-    open_full_pools() || trimmed
+    let pools = roster::relieve(thread::own(), false);
+    let mappings = mapping::trim();
+    let arenas = arena::trim();
+    pools | mappings | arenas
 }
 
 /// Returns everything to the system that can be returned now. True if there was anything.
@@ -542,10 +561,12 @@ pub unsafe fn resize(block: *mut u8, size: usize, call: Call) -> *mut u8 {
             if size > MAX_RUN {
                 let attempt = || mapping::resize(block as usize, size, make_room);
                 // Only where it has no memory: what the system sees as several mappings it refuses to resize however much is free.
-                let resized = attempt().or_else(|error| match error == libc::ENOMEM && relieve() {
-                    true => attempt(),
-                    false => Err(error),
-                });
+                let more = size.saturating_sub(old);
+                let resized =
+                    attempt().or_else(|error| match error == libc::ENOMEM && relieve_for(more) {
+                        true => attempt(),
+                        false => Err(error),
+                    });
                 if let Ok(resized) = resized {
                     return resized.as_ptr();
                 }

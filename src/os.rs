@@ -103,11 +103,16 @@ pub fn sleep(milliseconds: u64) {
     let _ = unsafe { system_call(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0]) };
 }
 
-/// Maps `size` bytes of zeroed memory, near `hint` if that is free (null: anywhere). `None` when the system refuses.
-#[inline(never)]
+/// Maps `size` bytes of zeroed memory for the library's own use, near `hint` if that is free (null: anywhere). `None` when the system
+/// refuses. Unless it counts all memory (`vm.overcommit_memory` is 2) it does not ask itself whether there can be as much.
 pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
+    map_with(hint, size, libc::MAP_NORESERVE)
+}
+
+#[inline(never)]
+fn map_with(hint: *mut u8, size: usize, more_flags: c_int) -> Option<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | more_flags;
     const NO_FILE: usize = usize::MAX;
     let arguments = [
         hint as usize,
@@ -122,15 +127,38 @@ pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
     NonNull::new(address as *mut u8)
 }
 
-/// Maps `size` bytes at a multiple of `align` (a power of two, at least a page).
+/// Maps `size` bytes for the library's own use at a multiple of `align` (a power of two, at least a page).
 pub fn map_aligned(hint: *mut u8, size: usize, align: usize) -> Option<NonNull<u8>> {
-    let first = map(hint, size)?;
+    map_aligned_with(hint, size, align, libc::MAP_NORESERVE)
+}
+
+/// The same for a block of the program's. The system refuses what it never could keep: that is its policy (`vm.overcommit_memory`), so that the
+/// program learns of it now, and not by its end.
+pub fn map_block(size: usize, align: usize) -> Option<NonNull<u8>> {
+    map_aligned_with(ptr::null_mut(), size, align, 0)
+}
+
+/// Whether the system would map a block of so many bytes.
+pub fn could_map_block(size: usize) -> bool {
+    // SAFETY: just mapped here, not handed to anyone.
+    let goes = |address: NonNull<u8>| unsafe { try_unmap(address.as_ptr(), size) };
+    size == 0 || map_with(ptr::null_mut(), size, 0).is_some_and(goes)
+}
+
+fn map_aligned_with(
+    hint: *mut u8,
+    size: usize,
+    align: usize,
+    more_flags: c_int,
+) -> Option<NonNull<u8>> {
+    let first = map_with(hint, size, more_flags)?;
     if first.as_ptr() as usize & (align - 1) == 0 {
         return Some(first);
     }
     // SAFETY: just mapped here, not handed to anyone.
     unsafe { unmap(first.as_ptr(), size) };
-    let whole = map(ptr::null_mut(), size.checked_add(align - page_size())?)?.as_ptr();
+    let around = size.checked_add(align - page_size())?;
+    let whole = map_with(ptr::null_mut(), around, more_flags)?.as_ptr();
     let before = (whole as usize).wrapping_neg() & (align - 1);
     let behind = align - page_size() - before;
     let start = whole.wrapping_add(before);

@@ -259,6 +259,8 @@ programs! {
     arenas: "arenas.c", ["1"], 60, [linked: Linked, preloaded: Preloaded];
     interposed_system_functions: "interposed.c", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     usable_size_of_protected_blocks: "usable_size.c", [], 60, [linked: Linked, preloaded: Preloaded];
+    more_than_all_memory: "overcommit.c", [], 60, [linked: Linked, preloaded: Preloaded];
+    more_than_can_be: "too_large.c", [], 60, [linked: Linked, preloaded: Preloaded];
     own_operators: "own_operators.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     own_malloc: "own_malloc.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     cpp_features: "cpp_features.cpp", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];

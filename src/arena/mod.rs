@@ -57,7 +57,7 @@ use core::ptr;
 pub use lookup::*;
 pub use map::MAP;
 #[cfg(not(loom))]
-pub use purge::{decay, give_up, is_giving_back, trim};
+pub use purge::{address_bytes, decay, give_up, is_giving_back, trim};
 
 /// Slot 0 is the arena's own and never free.
 const FREE_WHEN_EMPTY: u64 = !1;

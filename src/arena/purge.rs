@@ -473,6 +473,11 @@ pub fn decay() {
     }
 }
 
+/// Bytes of addresses that the arenas take.
+pub fn address_bytes() -> usize {
+    ARENAS.lock().counts.live * ARENA_SIZE
+}
+
 /// Gives back every empty arena, and the pages of every free slot. True when something went back.
 pub fn trim() -> bool {
     let mut arenas = ARENAS.lock();

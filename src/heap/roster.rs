@@ -187,6 +187,16 @@ pub fn rescue_orphans() -> bool {
 
 /// Gives empty pools of all heaps back to their arenas; `own` is the calling thread's. True when there were any.
 pub fn trim(own: Option<&Heap>) -> bool {
+    let mut returned = relieve(own, true);
+    for class in 1..CLASSES {
+        returned |= purge_abandoned(class, &mut { usize::MAX }, |_| true);
+    }
+    pages::forget_retained();
+    returned
+}
+
+/// Gives back the empty pools of all heaps, and with `purges` also the free pages of the calling thread's own. True when there were any.
+pub fn relieve(own: Option<&Heap>, purges: bool) -> bool {
     rescue_orphans();
     let mut returned = false;
     each(|heap| {
@@ -194,12 +204,8 @@ pub fn trim(own: Option<&Heap>) -> bool {
             SPARE.lock().add(heap);
             returned = true;
         }
-        returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)));
+        returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)), purges);
     });
-    for class in 1..CLASSES {
-        returned |= purge_abandoned(class, &mut { usize::MAX }, |_| true);
-    }
-    pages::forget_retained();
     returned
 }
 

@@ -281,7 +281,7 @@ impl Heap {
 
     /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, what is in its bins as well, and the free pages
     /// of all others. True when there were any.
-    pub fn trim(&self, own: bool) -> bool {
+    pub fn trim(&self, own: bool, purges: bool) -> bool {
         let mut lists = self.lists.lock();
         let mut returned = false;
         for class in 1..CLASSES {
@@ -299,7 +299,7 @@ impl Heap {
                     returned = true;
                 }
             }
-            if !own {
+            if !(own && purges) {
                 continue;
             }
             // Each pool once: who was looked at goes to the back.

@@ -21,7 +21,7 @@ use crate::registry::{Entry, Registry, lock_with_room};
 use crate::retain::{self, Retained};
 use crate::sync::{Guard, Lock};
 use cache::{Cache, Kept};
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use stuck::Stuck;
 use written::written_part;
@@ -358,7 +358,7 @@ pub fn allocate(
     make_room(missing);
     let made = match other.and_then(|kept| resized(kept.whole, size)) {
         Some(address) => Some((address, false)),
-        None => os::map_aligned(ptr::null_mut(), size, align).map(|address| (address, true)),
+        None => os::map_block(size, align).map(|address| (address, true)),
     };
     let mut mappings = MAPPINGS.lock();
     let Some((address, is_zero)) = made else {
