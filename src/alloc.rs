@@ -140,10 +140,14 @@ fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
 }
 
 /// As `relieve`, for so many bytes in one piece. False at once where the system would not map them even if all came back that could: then
-/// nothing is walked over, and nothing that is kept is lost.
+/// nothing is walked over, and nothing that is kept is lost. Else true: the attempt itself may have brought something back.
 #[cold]
 fn relieve_for(size: usize) -> bool {
-    could_come(size) && relieve()
+    let may_come = size < ASKED_FIRST || could_come(size);
+    if may_come {
+        relieve();
+    }
+    may_come
 }
 
 /// Whether the system would map so many bytes in one piece if all came back that could.
