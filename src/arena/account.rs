@@ -1,5 +1,7 @@
 //! The accounts of slots that every floor may read without a lock, and the shares of what may stay resident that hang on them.
 
+#[cfg(not(loom))]
+use super::is_giving_back;
 use crate::conf;
 use crate::geometry::SLOT_SHIFT;
 #[cfg(not(loom))]
@@ -42,7 +44,7 @@ fn held_bytes() -> usize {
 /// already. True if so.
 #[cfg(not(loom))]
 pub fn before_new_memory(coming: usize, give_up: impl FnOnce()) -> bool {
-    let raises = retain::raises_the_peak(held_bytes() + coming);
+    let raises = retain::raises_the_peak(held_bytes() + coming, is_giving_back());
     if raises {
         give_up();
         retain::note_held(held_bytes() + coming);

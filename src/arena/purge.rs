@@ -451,11 +451,11 @@ pub(super) fn after_release(mut arenas: Guard<'static, Arenas>, emptied: bool) {
     }
 }
 
-/// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many.
+/// Wants so many bytes less of what is retained here, and gives back as many: somebody else is about to map them.
 pub fn give_up(bytes: usize) {
     let mut arenas = ARENAS.lock();
     let unused = arenas.unused();
-    if arenas.retained.give_up(bytes, unused) {
+    if is_giving_back() || arenas.retained.give_up(bytes, unused) {
         set_giving_back(true);
         let mut call = Call::of(bytes.max(QUOTA));
         // They would have stayed.
