@@ -26,7 +26,7 @@ enum {
 };
 
 /* In bytes. `live` is what the scenario asked for and did not free; `floor` the pages that hold a byte of it; the others are what
- * is resident: before the work, before the drop, at once after it, after the idle time, after the little work. */
+ * is resident and not the kernel's to take: before the work, before the drop, at once after it, after the idle time, after the little work. */
 struct figures {
     size_t live, floor, before, peak, at_once, idle, after_work;
 };
@@ -90,7 +90,15 @@ static inline void *table(size_t count, size_t size)
     return address;
 }
 
-/* What the kernel counts now: /proc/self/statm is up to a few pages per thread and processor behind. */
+static inline size_t kilobytes(const char *text, const char *name, size_t otherwise)
+{
+    const char *line = strstr(text, name);
+
+    return line == NULL ? otherwise : strtoul(line + strlen(name), NULL, 10);
+}
+
+/* What the kernel counts now, but for what it may take at any moment (MADV_FREE). /proc/self/statm is up to a few pages per thread
+ * and processor behind. */
 static inline size_t resident(void)
 {
     char text[4096];
@@ -101,12 +109,12 @@ static inline size_t resident(void)
         fail("/proc/self/smaps_rollup");
     close(file);
     text[length] = '\0';
-    char *line = strstr(text, "\nRss:");
-    if (line == NULL) {
+    size_t all = kilobytes(text, "\nRss:", SIZE_MAX);
+    if (all == SIZE_MAX) {
         errno = ENODATA;
         fail("/proc/self/smaps_rollup");
     }
-    return strtoul(line + 5, NULL, 10) * 1024;
+    return (all - kilobytes(text, "\nLazyFree:", 0)) * 1024;
 }
 
 /* The byte that a block is filled with. */

@@ -41,9 +41,11 @@ def arguments(usage, *kinds):
 
 
 def resident():
-    """What the kernel counts now: /proc/self/statm is up to a few pages per thread and processor behind."""
+    """What the kernel counts now, but for what it may take at any moment (MADV_FREE). /proc/self/statm is up to a few pages per thread
+    and processor behind."""
     with open("/proc/self/smaps_rollup", "rb") as rollup:
-        return next(int(line.split()[1]) * 1024 for line in rollup if line.startswith(b"Rss:"))
+        kilobytes = {fields[0]: int(fields[1]) for fields in map(bytes.split, rollup) if fields[1:] and fields[1].isdigit()}
+    return (kilobytes[b"Rss:"] - kilobytes.get(b"LazyFree:", 0)) * 1024
 
 
 def little_work():
