@@ -316,7 +316,7 @@ fn resized(entry: Entry, size: usize) -> Option<NonNull<u8>> {
 
 /// Allocates a block of at least `size` bytes at a multiple of `align`, a power of two. With `zeroed` a kept mapping that serves
 /// again gives its pages back first: to clear them would make all of them resident, also those that the program never touches.
-/// `make_room` is told how many bytes the system is about to be asked for.
+/// `make_room` is told how many bytes were mapped for it, before any is touched.
 pub fn allocate(
     size: usize,
     align: usize,
@@ -355,7 +355,6 @@ pub fn allocate(
     mappings.observe(true);
     mappings.live.promise();
     drop(mappings);
-    make_room(missing);
     let made = match other.and_then(|kept| resized(kept.whole, size)) {
         Some(address) => Some((address, false)),
         None => os::map_block(size, align).map(|address| (address, true)),
@@ -365,6 +364,10 @@ pub fn allocate(
         mappings.live.cancel();
         return None;
     };
+    drop(mappings);
+    // Before anything of it is touched, and not for what cannot be had.
+    make_room(missing);
+    let mut mappings = MAPPINGS.lock();
     let entry = Entry {
         address: address.as_ptr() as usize,
         size,
@@ -521,11 +524,10 @@ pub fn resize(
         }
         mappings.leave_for_a_while(address).ok_or(libc::EINVAL)?
     };
-    let more = size.saturating_sub(old.size);
-    make_room(more);
     // SAFETY: the block is the caller's and in no table while it moves.
     let moved = unsafe { os::remap(address as *mut u8, old.size, size) };
     if moved.is_ok() {
+        make_room(size.saturating_sub(old.size));
         count_change(old.size, size);
     }
     let mut mappings = MAPPINGS.lock();
