@@ -118,13 +118,11 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
         .unwrap_or(FAILED)
 }
 
-/// From here on it is asked first whether the system would map so much: nothing is to go for what fails, nor count as the peak.
-const ASKED_FIRST: usize = 1 << 30;
-
-/// What is retained anywhere goes before the system is asked for so many bytes more, if that raises the peak.
+/// What is retained anywhere goes before so many bytes more are touched, if that raises the peak.
+#[inline(never)]
 fn make_room(bytes: usize) {
-    if bytes > 0 && (bytes < ASKED_FIRST || could_come(bytes)) {
-        arena::before_new_memory(bytes, || {
+    if bytes > 0 {
+        arena::before_new_memory(bytes, &mut || {
             mapping::give_up(bytes);
             arena::give_up(bytes);
             heap::give_up(bytes);
@@ -138,6 +136,9 @@ fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
         .or_else(|| (relieve() | open_full_pools()).then(attempt).flatten())
         .unwrap_or(ptr::null_mut())
 }
+
+/// From here on it is asked first whether the system would map so much: nothing that is kept is to go for what fails all the same.
+const ASKED_FIRST: usize = 1 << 30;
 
 /// As `relieve`, for so many bytes in one piece. False at once where the system would not map them even if all came back that could: then
 /// nothing is walked over, and nothing that is kept is lost. Else true: the attempt itself may have brought something back.

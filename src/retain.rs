@@ -171,6 +171,7 @@ impl Retained {
     }
 
     /// The one place where what is wanted changes, and how much of it stays resident while so much is `in_use`.
+    #[inline(never)]
     fn change(&mut self, wanted: usize, in_use: usize) {
         // What is resident already was proven.
         let proven = !self.lazily
@@ -234,6 +235,7 @@ impl Retained {
     }
 
     /// So many bytes that were kept lazily serve again.
+    #[inline(never)]
     pub fn serve_again(&mut self, bytes: usize, in_use: usize) {
         if self.wanted > 0 && bytes > 0 {
             self.repeated = self.repeated.saturating_add(bytes);
@@ -293,6 +295,7 @@ impl Retained {
 
     /// Wants so many bytes less, what is lazy first: somebody else needs the memory. Of what is wanted so many bytes are `unused`, and only
     /// these can be had. True if there were any.
+    #[inline(never)]
     pub fn give_up(&mut self, bytes: usize, unused: usize) -> bool {
         let bytes = bytes.min(unused).min(self.wanted);
         if bytes == 0 {

@@ -43,7 +43,8 @@ fn held_bytes() -> usize {
 /// Has `give_up` give up what is retained if the process is about to hold more than ever before: `coming` bytes, beside what is counted
 /// already. True if so.
 #[cfg(not(loom))]
-pub fn before_new_memory(coming: usize, give_up: impl FnOnce()) -> bool {
+#[inline(never)]
+pub fn before_new_memory(coming: usize, give_up: &mut dyn FnMut()) -> bool {
     let raises = retain::raises_the_peak(held_bytes() + coming, is_giving_back());
     if raises {
         give_up();

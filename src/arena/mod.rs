@@ -245,6 +245,7 @@ impl Arenas {
     }
 
     /// The one place where the slots of a live arena change, and what is known of their pages: keeps the buckets and the counts.
+    #[inline(never)]
     fn change(&mut self, arena: &Arena, free: u64, dirty: u64, written: u64) {
         debug_assert!(free & 1 == 0, "slot 0 is never free");
         debug_assert!(written & !free == 0, "of taken slots nobody knows");
@@ -360,6 +361,7 @@ impl Arenas {
     }
 
     /// Enters a new arena, all of its slots free and zeroed, everywhere. False when there is no room to find it by.
+    #[inline(never)]
     fn enter_arena(&mut self, arena: &Arena) -> bool {
         if !self.enter_map(arena) {
             return false;
@@ -374,6 +376,7 @@ impl Arenas {
     }
 
     /// Takes an empty arena out of everything, so that it can be unmapped.
+    #[inline(never)]
     fn leave_arena(&mut self, arena: &Arena) {
         debug_assert!(arena.is_empty());
         self.leave_usable(arena);
@@ -401,7 +404,7 @@ pub fn take(count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
     purge::after_take(arenas);
     if taken.zeroed {
         // What is retained for other needs goes before the new memory is touched.
-        taken.raised_the_peak = before_new_memory(0, || {
+        taken.raised_the_peak = before_new_memory(0, &mut || {
             mapping::give_up(count << SLOT_SHIFT);
             give_up(count << SLOT_SHIFT);
         });

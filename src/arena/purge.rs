@@ -108,6 +108,7 @@ impl Batch {
     }
 
     /// Hands the parts to the system. The lock is not held.
+    #[inline(never)]
     fn carry_out(&mut self) {
         for part in self.parts.iter_mut().take(self.count) {
             let (start, size) = part.range();
@@ -219,6 +220,7 @@ impl Arenas {
     }
 
     /// Finds out whether more is dirty than may stay. To be called when slots came free.
+    #[inline(never)]
     fn mind_surplus(&mut self) {
         // What was locked may not be any more.
         self.refused_at = self.refused_at.min(self.dirty_slots);
@@ -260,6 +262,7 @@ impl Arenas {
 
     /// Takes what goes back next off its arenas: empty arenas, then slots of the emptiest arenas, so that what the next pools will take,
     /// from the fullest, stays. Nothing when nothing must go, or the call has done its share.
+    #[inline(never)]
     fn choose(&mut self, call: &mut Call) -> Batch {
         let mut batch = Batch::empty();
         self.choose_empty(call, &mut batch);
@@ -280,6 +283,7 @@ impl Arenas {
         batch
     }
 
+    #[inline(never)]
     fn choose_empty(&mut self, call: &mut Call, batch: &mut Batch) {
         let mut next = self.by_count.first[USABLE_SLOTS];
         // SAFETY: arenas in the buckets are mapped.
@@ -306,6 +310,7 @@ impl Arenas {
     }
 
     /// Whether slots must go back.
+    #[inline(never)]
     fn must_purge(&self, call: &Call) -> bool {
         match call.everything {
             true => self.dirty_slots + self.lazy_slots > 0 && SLOT_SIZE >= os::page_size(),
@@ -331,6 +336,7 @@ impl Arenas {
         }
     }
 
+    #[inline(never)]
     fn choose_slots(&mut self, arena: &Arena, call: &mut Call, batch: &mut Batch) {
         while batch.has_room() && !call.is_over() && self.must_purge(call) {
             let (due, way) = self.due_slots(arena, call);
@@ -351,6 +357,7 @@ impl Arenas {
     }
 
     /// What the system has taken comes free again, and so does what it refused.
+    #[inline(never)]
     fn end_batch(&mut self, batch: &Batch, call: &mut Call, now: Moment) {
         for part in batch.parts() {
             // SAFETY: mapped, unless it was unmapped just now; then nothing follows the pointer.
@@ -378,6 +385,7 @@ impl Arenas {
     }
 
     /// Slots come back from the system, or an arena that it refused to unmap.
+    #[inline(never)]
     fn take_back(&mut self, arena: &'static Arena, part: &Part) {
         let pages = match part.way {
             _ if part.unpurged => Pages::Dirty,
@@ -397,6 +405,7 @@ impl Arenas {
     }
 
     /// Enters an arena that could not be unmapped, or keeps it aside when there is no room to find it by.
+    #[inline(never)]
     fn enter_or_strand(&mut self, arena: &'static Arena) {
         if !self.enter_arena(arena) {
             arena.by_count.next.set(self.stranded);

@@ -149,6 +149,7 @@ impl Cache {
     }
 
     /// Cuts something off mapping number `index`.
+    #[inline(never)]
     fn cut(&mut self, index: usize, cut: impl FnOnce(&mut Kept) -> Entry) -> Entry {
         let mut kept = self.kept[index];
         self.uncount(&kept);
@@ -209,6 +210,7 @@ impl Cache {
     }
 
     /// The number of one with which another may be joined, and both as one.
+    #[inline(never)]
     fn beside(&self, newcomer: &Kept) -> Option<(usize, Kept)> {
         self.all()
             .find_map(|(index, other)| Some((index, newcomer.joined(other)?)))
@@ -228,6 +230,7 @@ impl Cache {
 
     /// Keeps a freed mapping, for which there is a place, joined with those that it touches, so that what was cut off comes together again. The
     /// system may see two in them still: then it refuses to resize the whole.
+    #[inline(never)]
     pub fn keep(&mut self, mut newcomer: Kept) {
         while let Some((index, both)) = self.beside(&newcomer) {
             self.take(index);

@@ -209,6 +209,7 @@ impl Mappings {
     }
 
     /// Tells what of the wanted bytes is unused. For changes of the cache, `in_turn`.
+    #[inline(never)]
     fn observe(&mut self, in_turn: bool) {
         if self.retained.wanted() == 0 {
             return;
@@ -228,6 +229,7 @@ impl Mappings {
 }
 
 /// Locks the mappings, with room for a stuck one more. `None` when the system has no memory for that.
+#[inline(never)]
 fn lock_with_room_for_stuck() -> Option<Guard<'static, Mappings>> {
     loop {
         let mappings = lock_with_room(&MAPPINGS, Mappings::stuck_by_start, stuck_memory)?;
@@ -240,6 +242,7 @@ fn lock_with_room_for_stuck() -> Option<Guard<'static, Mappings>> {
 }
 
 /// Makes room for a stuck mapping in the mapping itself, since there is no other memory. False when it is too small.
+#[inline(never)]
 fn make_room_in(stuck: &mut Entry) -> bool {
     let mut mappings = MAPPINGS.lock();
     let mut grow = |registry: &mut Registry| {
@@ -408,6 +411,7 @@ pub fn allocate_stuck(size: usize) -> Option<NonNull<u8>> {
 }
 
 /// As much of what the system refused to unmap, at a multiple of `align`, for an arena. It reads as zeroes, and is the caller's.
+#[inline(never)]
 pub fn take_stuck(size: usize, align: usize) -> Option<NonNull<u8>> {
     let entry = MAPPINGS.lock().stuck.take(size, align)?;
     NonNull::new(entry.address as *mut u8)
@@ -433,6 +437,7 @@ pub fn free(address: usize) -> bool {
 }
 
 /// Keeps a freed mapping that is in no table, lazily if it may not stay resident.
+#[inline(never)]
 fn keep(mut kept: Kept) {
     let mut mappings = MAPPINGS.lock();
     loop {
@@ -468,6 +473,7 @@ fn keep(mut kept: Kept) {
 }
 
 /// Puts a lazy mapping back into the cache, as the oldest.
+#[inline(never)]
 fn keep_lazy(lazy: Kept) {
     let mut mappings = MAPPINGS.lock();
     // Others may have taken its place meanwhile.
@@ -480,6 +486,7 @@ fn keep_lazy(lazy: Kept) {
 }
 
 /// Lets the system take so many bytes more of a freed mapping that is in no table. `None`, and it went back, when the system refuses.
+#[inline(never)]
 fn made_lazy(kept: Kept, bytes: usize) -> Option<Kept> {
     let (range, lazier) = kept.more_lazy(os::round_to_pages(bytes).unwrap_or(usize::MAX));
     // SAFETY: a part of a freed mapping that is in no table.
@@ -542,6 +549,7 @@ pub fn resize(
 }
 
 /// Gives back what may not stay, one by one, with the lock free.
+#[inline(never)]
 fn give_back_surplus(lesson: bool) {
     loop {
         let Some(entry) = MAPPINGS.lock().surplus(0, lesson) else {
@@ -558,6 +566,7 @@ pub fn decay() {
 }
 
 /// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many.
+#[inline(never)]
 pub fn give_up(bytes: usize) {
     if bytes > 0 && MAPPINGS.lock().give_up(bytes) {
         // They would have stayed.

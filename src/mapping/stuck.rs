@@ -38,6 +38,7 @@ impl Stuck {
     }
 
     /// Adds one, for which there is room, and that touches no other.
+    #[inline(never)]
     pub fn insert(&mut self, entry: Entry) {
         debug_assert!(self.has_room());
         self.by_start.insert(entry);
@@ -48,6 +49,7 @@ impl Stuck {
         self.largest = self.largest.max(entry.size);
     }
 
+    #[inline(never)]
     fn remove(&mut self, entry: &Entry) {
         let start = self.by_start.remove(entry.address);
         let end = self.by_end.remove(entry.address + entry.size);
@@ -55,6 +57,7 @@ impl Stuck {
     }
 
     /// Takes out those that touch a mapping, and joins them with it.
+    #[inline(never)]
     pub fn join(&mut self, entry: Entry) -> Entry {
         let mut whole = entry;
         if let Some(behind) = self.by_start.get(whole.address + whole.size) {
