@@ -244,27 +244,14 @@ fn find(key: &[u8]) -> Option<&'static Setting> {
     SETTINGS.iter().copied().find(|known| known.key == padded)
 }
 
-/// In how many places two names differ, a byte more or less or another one each, and capital letters aside. `None` for a name that is longer
-/// than any.
-#[inline(never)]
-fn distance(name: &[u8], known: &[u8]) -> Option<usize> {
-    // Of each start of the known name, how far it is from the start of the other that was read so far.
-    let mut distances = [0; KEY + 1];
-    let row = distances.get_mut(..=known.len())?;
-    for (at, place) in row.iter_mut().enumerate() {
-        *place = at;
-    }
-    for (read, byte) in name.iter().enumerate() {
-        let mut before = core::mem::replace(row.first_mut()?, read + 1);
-        let mut left = read + 1;
-        for (place, other) in row.iter_mut().skip(1).zip(known) {
-            let changed = before + !byte.eq_ignore_ascii_case(other) as usize;
-            before = *place;
-            left = changed.min(before + 1).min(left + 1);
-            *place = left;
-        }
-    }
-    row.last().copied()
+/// How many bytes two names have in common at their starts and their ends, capital letters aside: nearly all of them when one was mistyped
+/// in one place.
+fn in_common(name: &[u8], known: &[u8]) -> usize {
+    let alike = |pair: &(&u8, &u8)| pair.0.eq_ignore_ascii_case(pair.1);
+    let start = name.iter().zip(known).take_while(alike).count();
+    let end = name.iter().rev().zip(known.iter().rev());
+    let shorter = name.len().min(known.len());
+    (start + end.take_while(alike).count()).min(shorter)
 }
 
 /// The known name that is meant by another, if one is alike.
@@ -272,11 +259,11 @@ fn distance(name: &[u8], known: &[u8]) -> Option<usize> {
 fn nearest(name: &[u8]) -> Option<&'static [u8]> {
     let names = SETTINGS.iter().map(|setting| setting.name());
     let known = names.chain([HEAPMAP]);
-    let (distance, known) = known
-        .filter_map(|known| Some((distance(name, known)?, known)))
-        .min_by_key(|(distance, _)| *distance)?;
-    // As far as half of it they have nothing in common.
-    (distance * 2 <= name.len()).then_some(known)
+    let (common, known) = known
+        .map(|known| (in_common(name, known), known))
+        .max_by_key(|(common, _)| *common)?;
+    // With less than half of it they have nothing to do with each other.
+    (common * 2 >= name.len().max(known.len())).then_some(known)
 }
 
 /// What is wrong with a setting.

@@ -48,6 +48,7 @@ pub struct Table {
 }
 
 impl Table {
+    #[inline(never)]
     fn map(capacity: usize) -> Option<Table> {
         // SAFETY: a fresh mapping.
         Some(unsafe {
@@ -76,6 +77,7 @@ impl Table {
 }
 
 impl Drop for Table {
+    #[inline(never)]
     fn drop(&mut self) {
         let (start, size) = (self.places.as_ptr().cast(), Table::size_of(self.capacity));
         // SAFETY: the table is no longer reachable.
@@ -205,6 +207,7 @@ impl Registry {
     }
 
     /// Whether there is room for one more entry, beside those that were promised.
+    #[inline(never)]
     pub fn has_room(&self) -> bool {
         (self.used + self.promised + 1) * 2 <= self.capacity
     }
@@ -257,6 +260,7 @@ impl Registry {
     }
 
     /// Moves all entries to a larger table. Returns the one that nobody needs any more: this very one, if another thread was faster.
+    #[inline(never)]
     fn move_to(&mut self, table: Table) -> Option<Table> {
         if table.capacity <= self.capacity {
             return Some(table);
@@ -295,6 +299,7 @@ impl Registry {
     }
 
     /// Takes an entry out.
+    #[inline(never)]
     pub fn remove(&mut self, address: usize) -> Option<Entry> {
         let mut hole = self.place_of(address)?;
         let removed = self.at(hole);

@@ -64,6 +64,12 @@ pub extern "C" fn pymalloc_version() -> *const c_char {
 /// sets errno to ENOMEM when there is no memory or `size` exceeds PTRDIFF_MAX. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_malloc(size: usize) -> *mut c_void {
+    allocate(size)
+}
+
+/// What `malloc` and its twin are: an exported function is called rather than inlined.
+#[inline(always)]
+pub(super) fn allocate(size: usize) -> *mut c_void {
     alloc::allocate_or(size, malloc_beyond_bins)
 }
 
@@ -77,6 +83,16 @@ fn malloc_beyond_bins(size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pymalloc_free(ptr: *mut c_void) {
     // SAFETY: passed on from the caller.
+    unsafe { release(ptr) }
+}
+
+/// As `allocate`.
+///
+/// # Safety
+/// As `pymalloc_free`.
+#[inline(always)]
+pub(super) unsafe fn release(ptr: *mut c_void) {
+    // SAFETY: passed on from the caller.
     unsafe { alloc::free::<{ Call::Free as u8 }>(ptr.cast()) }
 }
 
@@ -84,6 +100,12 @@ pub unsafe extern "C" fn pymalloc_free(ptr: *mut c_void) {
 /// when the product overflows. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn pymalloc_calloc(count: usize, size: usize) -> *mut c_void {
+    allocate_zeroed(count, size)
+}
+
+/// As `allocate`.
+#[inline(always)]
+pub(super) fn allocate_zeroed(count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
         Some(total) => alloc::allocate_zeroed_or(total, calloc_beyond_bins),
         None => out_of_memory(),
@@ -100,6 +122,16 @@ fn calloc_beyond_bins(size: usize) -> *mut c_void {
 /// as pymalloc_free(). Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: passed on from the caller.
+    unsafe { resize(ptr, size) }
+}
+
+/// As `allocate`.
+///
+/// # Safety
+/// As `pymalloc_realloc`.
+#[inline(always)]
+pub(super) unsafe fn resize(ptr: *mut c_void, size: usize) -> *mut c_void {
     alloc::resize_or(ptr.cast(), size, |block, size| {
         // SAFETY: passed on from the caller.
         unsafe { realloc_elsewhere(block, size) }

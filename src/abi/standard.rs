@@ -22,10 +22,10 @@ macro_rules! same_as {
 }
 
 same_as! {
-    malloc = pymalloc_malloc(size: usize) -> *mut c_void;
-    free = pymalloc_free(ptr: *mut c_void);
-    calloc = pymalloc_calloc(count: usize, size: usize) -> *mut c_void;
-    realloc = pymalloc_realloc(ptr: *mut c_void, size: usize) -> *mut c_void;
+    malloc = allocate(size: usize) -> *mut c_void;
+    free = release(ptr: *mut c_void);
+    calloc = allocate_zeroed(count: usize, size: usize) -> *mut c_void;
+    realloc = resize(ptr: *mut c_void, size: usize) -> *mut c_void;
     posix_memalign = pymalloc_posix_memalign(memptr: *mut *mut c_void, alignment: usize, size: usize) -> c_int;
     aligned_alloc = pymalloc_aligned_alloc(alignment: usize, size: usize) -> *mut c_void;
     memalign = pymalloc_memalign(alignment: usize, size: usize) -> *mut c_void;

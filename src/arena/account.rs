@@ -90,6 +90,7 @@ pub(super) const DIRTY_PART: usize = 2;
 
 /// Bytes that may stay without a live block: a share of `conf::SLACK`, and one `part` of what `conf::SLACK_PART` allows of
 /// the memory in use.
+#[inline(never)]
 pub fn allowance((share, of): (usize, usize), part: usize) -> usize {
     let fraction = match conf::SLACK_PART.get() {
         0 => 0,

@@ -3,7 +3,7 @@
 #[cfg(not(loom))]
 use super::{ARENAS, Counts};
 use super::{Arena, map};
-use crate::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SHIFT, SLOT_SHIFT, SLOTS};
+use crate::geometry::{ARENA_MASK, HEADER_SHIFT, SLOT_SHIFT, SLOTS};
 use crate::sync::Ordering;
 
 /// Where an address lies in an arena.
@@ -90,12 +90,6 @@ pub fn each(visit: &mut dyn FnMut(&View)) -> Counts {
         lazy_bytes: arenas.lazy_slots << SLOT_SHIFT,
         ..arenas.counts
     }
-}
-
-/// Bytes of addresses that the arenas take.
-#[cfg(not(loom))]
-pub fn address_bytes() -> usize {
-    ARENAS.lock().counts.live * ARENA_SIZE
 }
 
 /// Looks at the arena that starts at `base` while it cannot go or change its slots. Nothing happens when there is none.

@@ -245,7 +245,6 @@ impl Arenas {
     }
 
     /// The one place where the slots of a live arena change, and what is known of their pages: keeps the buckets and the counts.
-    #[inline(never)]
     fn change(&mut self, arena: &Arena, free: u64, dirty: u64, written: u64) {
         debug_assert!(free & 1 == 0, "slot 0 is never free");
         debug_assert!(written & !free == 0, "of taken slots nobody knows");

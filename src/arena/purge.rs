@@ -183,11 +183,10 @@ impl Call {
         self.left == 0 || self.refusals == REFUSALS
     }
 
+    #[inline(never)]
     fn avoids(&self, arena: &Arena) -> bool {
-        self.refusing
-            .iter()
-            .take(self.refusals)
-            .any(|refusing| ptr::eq(*refusing, arena))
+        let refusing = self.refusing.get(..self.refusals).unwrap_or(&[]);
+        refusing.contains(&ptr::from_ref(arena))
     }
 }
 
