@@ -6,6 +6,7 @@
 //! - `map`: from addresses to live arenas.
 //! - `buckets`: `usable_arenas`.
 //! - `purge`: how pages and whole arenas go back to the system.
+//! - `batch`: what goes in one go.
 //! - `lookup`: which run holds an address.
 //! - `account`: what is taken, and what may be resident.
 //! - `bits`: runs of slots in a word.
@@ -29,6 +30,8 @@
 //! before, so that nobody else finds it meanwhile (`purge`).
 
 mod account;
+#[cfg(not(loom))]
+mod batch;
 mod bits;
 mod buckets;
 mod lookup;

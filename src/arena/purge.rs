@@ -13,6 +13,7 @@
 //! ```
 
 use super::account::{DIRTY_PART, DIRTY_SHARE};
+use super::batch::{Batch, Call, Part, Way};
 use super::bits::{runs, slots_mask};
 use super::*;
 use crate::mapping;
@@ -24,12 +25,6 @@ use core::sync::atomic::AtomicBool;
 /// Bytes that go back in one call, so that none takes long: 256 pages take about 0.3 ms. What is over is a debt that the next slow
 /// paths pay. As much as one call can free, so that the debt does not grow.
 const QUOTA: usize = ARENA_SIZE;
-
-/// Parts of a batch: runs of slots, or arenas. Each batch takes the lock twice.
-const PARTS: usize = 16;
-
-/// Arenas of which the system refuses to take anything (locked memory, `vm.max_map_count`) before a call leaves the others alone too.
-const REFUSALS: usize = 16;
 
 /// Whether there is more to go back than may stay. Changed under the lock.
 static GIVING_BACK: AtomicBool = AtomicBool::new(false);
@@ -44,149 +39,6 @@ fn set_giving_back(giving_back: bool) {
     // Relaxed: the lock is held. Not written when nothing changes, since every slow path reads it.
     if is_giving_back() != giving_back {
         GIVING_BACK.store(giving_back, Ordering::Relaxed);
-    }
-}
-
-/// How something goes back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// The pages of slots go at once.
-    Purge,
-    /// The system may take the pages of slots at any moment.
-    Lazily,
-    /// The whole arena is unmapped.
-    Unmap,
-}
-
-/// A run of slots of an arena, or all of it, on its way to the system.
-#[derive(Clone, Copy)]
-struct Part {
-    arena: *const Arena,
-    slots: u64,
-    way: Way,
-    /// The slots that may hold pages.
-    dirty: u64,
-    /// The system refused: the pages are as they were. Of an arena that could not be unmapped the pages may have gone.
-    refused: bool,
-    unpurged: bool,
-}
-
-struct Batch {
-    parts: [Part; PARTS],
-    count: usize,
-}
-
-impl Batch {
-    fn empty() -> Self {
-        const NONE: Part = Part {
-            arena: ptr::null(),
-            slots: 0,
-            way: Way::Purge,
-            dirty: 0,
-            refused: false,
-            unpurged: false,
-        };
-        Batch {
-            parts: [NONE; PARTS],
-            count: 0,
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.count < PARTS
-    }
-
-    fn push(&mut self, arena: &Arena, slots: u64, way: Way, dirty: u64) {
-        if let Some(place) = self.parts.get_mut(self.count) {
-            (place.arena, place.slots, place.way, place.dirty) = (arena, slots, way, dirty);
-            self.count += 1;
-        }
-    }
-
-    fn parts(&self) -> &[Part] {
-        self.parts.get(..self.count).unwrap_or(&[])
-    }
-
-    /// Hands the parts to the system. The lock is not held.
-    #[inline(never)]
-    fn carry_out(&mut self) {
-        for part in self.parts.iter_mut().take(self.count) {
-            let (start, size) = part.range();
-            // SAFETY: whole pages that nobody uses or finds. A part that the system refuses to unmap is still mapped.
-            unsafe {
-                part.refused = match part.way {
-                    Way::Unmap => !os::try_unmap(start, size),
-                    Way::Lazily if os::free_lazily(start, size) => false,
-                    Way::Lazily | Way::Purge => {
-                        part.way = Way::Purge;
-                        !os::purge(start, size)
-                    }
-                };
-                part.unpurged = part.refused && (part.way != Way::Unmap || !os::purge(start, size));
-            }
-        }
-    }
-}
-
-impl Part {
-    fn range(&self) -> (*mut u8, usize) {
-        let base = self.arena as usize;
-        if self.way == Way::Unmap {
-            return (base as *mut u8, ARENA_SIZE);
-        }
-        let first = self.slots.trailing_zeros() as usize;
-        let start = (base + (first << SLOT_SHIFT)) as *mut u8;
-        (start, (self.slots.count_ones() as usize) << SLOT_SHIFT)
-    }
-
-    /// Bytes that may be resident.
-    fn dirty_bytes(&self) -> usize {
-        (self.dirty.count_ones() as usize) << SLOT_SHIFT
-    }
-}
-
-/// A call that gives back.
-struct Call {
-    /// Bytes that it may still give back.
-    left: usize,
-    /// Whether it gives back all there is, not only what may not stay.
-    everything: bool,
-    /// Whether what goes back was wanted, should it be asked for again soon.
-    lesson: bool,
-    /// Arenas of which the system refused something.
-    refusing: [*const Arena; REFUSALS],
-    refusals: usize,
-    /// Whether anything went back.
-    returned: bool,
-}
-
-impl Call {
-    fn of(left: usize) -> Self {
-        Call {
-            left,
-            everything: false,
-            lesson: true,
-            refusing: [ptr::null(); REFUSALS],
-            refusals: 0,
-            returned: false,
-        }
-    }
-
-    fn note_refusal(&mut self, arena: *const Arena) {
-        if let Some(place) = self.refusing.get_mut(self.refusals) {
-            *place = arena;
-            self.refusals += 1;
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.left == 0 || self.refusals == REFUSALS
-    }
-
-    #[inline(never)]
-    fn avoids(&self, arena: &Arena) -> bool {
-        let refusing = self.refusing.get(..self.refusals).unwrap_or(&[]);
-        refusing.contains(&ptr::from_ref(arena))
     }
 }
 

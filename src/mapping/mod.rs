@@ -5,12 +5,16 @@
 //!
 //! - `cache`: freed mappings, kept up to `conf::MAPPING_CACHE` bytes and what is retained.
 //! - `stuck`: mappings that the system refused to unmap.
+//! - `keep`: how freed mappings are kept, and what may not stay is found.
+//! - `back`: how freed mappings go back to the system, and how what it refuses serves again.
 //! - `written`: how much of a freed mapping was ever written.
 //!
 //! What must hold: no system call is made with the lock held. A mapping that the system is working on is in no table; there is
 //! room for it when it comes back.
 
+mod back;
 mod cache;
+mod keep;
 mod stuck;
 mod written;
 
@@ -20,9 +24,13 @@ use crate::os;
 use crate::registry::{Entry, Registry, lock_with_room};
 use crate::retain::{self, Retained};
 use crate::sync::{Guard, Lock};
+use back::return_to_system;
+pub use back::{allocate_stuck, stuck_memory, take_stuck};
 use cache::{Cache, Kept};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use keep::keep;
+pub use keep::{decay, give_up, trim};
 use stuck::Stuck;
 use written::written_part;
 
@@ -228,83 +236,9 @@ impl Mappings {
     }
 }
 
-/// Locks the mappings, with room for a stuck one more. `None` when the system has no memory for that.
-#[inline(never)]
-fn lock_with_room_for_stuck() -> Option<Guard<'static, Mappings>> {
-    loop {
-        let mappings = lock_with_room(&MAPPINGS, Mappings::stuck_by_start, stuck_memory)?;
-        if mappings.stuck.has_room() {
-            return Some(mappings);
-        }
-        drop(mappings);
-        lock_with_room(&MAPPINGS, Mappings::stuck_by_end, stuck_memory)?;
-    }
-}
-
-/// Makes room for a stuck mapping in the mapping itself, since there is no other memory. False when it is too small.
-#[inline(never)]
-fn make_room_in(stuck: &mut Entry) -> bool {
-    let mut mappings = MAPPINGS.lock();
-    let mut grow = |registry: &mut Registry| {
-        if registry.has_room() {
-            return Some(None);
-        }
-        let size = os::round_to_pages(registry.larger_size())?;
-        if size >= stuck.size {
-            return None;
-        }
-        let start = NonNull::new(cut_start(stuck, size).address as *mut u8)?;
-        // SAFETY: the start of a purged mapping that is in no table, and the caller's no more.
-        Some(unsafe { registry.grow_into(start) })
-    };
-    let old = (
-        grow(mappings.stuck.by_start()),
-        grow(mappings.stuck.by_end()),
-    );
-    // The old tables go with the lock free.
-    drop(mappings);
-    matches!(old, (Some(_), Some(_)))
-}
-
 /// Locks the mappings, with room for a block more. `None` when the system has no memory for that.
 fn lock_with_room_for_block() -> Option<Guard<'static, Mappings>> {
     lock_with_room(&MAPPINGS, Mappings::live, stuck_memory)
-}
-
-/// So many bytes that read as zeroes, of what the system refused to unmap.
-pub fn stuck_memory(bytes: usize) -> Option<NonNull<u8>> {
-    take_stuck(os::round_to_pages(bytes)?, os::page_size())
-}
-
-/// Gives a freed mapping that is in no table back to the system. What it refuses to unmap is purged and serves again.
-#[inline(never)]
-fn return_to_system(entry: Entry) {
-    let mut whole = entry;
-    let mut purged = false;
-    uncount_held(entry.size);
-    loop {
-        // SAFETY: freed mappings that are in no table.
-        if unsafe { os::try_unmap(whole.address as *mut u8, whole.size) } {
-            return;
-        }
-        // SAFETY: as above.
-        purged = purged || unsafe { os::purge(entry.address as *mut u8, entry.size) };
-        // What can be neither unmapped nor purged nor noted stays mapped and unused: address space, which the system has refused to
-        // take.
-        let room = purged.then(lock_with_room_for_stuck).flatten();
-        let Some(mut mappings) = room else {
-            if purged && make_room_in(&mut whole) {
-                continue;
-            }
-            return;
-        };
-        let both = mappings.stuck.join(whole);
-        if both == whole {
-            return mappings.stuck.insert(whole);
-        }
-        // Together with its neighbours it may be all that the system sees as one mapping.
-        whole = both;
-    }
 }
 
 /// Makes a freed mapping that is in no table a block of `size` bytes. `None`, and it went back, when the system refuses.
@@ -399,24 +333,6 @@ fn handed_out(entry: Entry, is_zero: bool, wanted: bool) -> Option<Mapped> {
     })
 }
 
-/// A block of at least `size` bytes out of what the system refused to unmap, for when it maps no more.
-pub fn allocate_stuck(size: usize) -> Option<NonNull<u8>> {
-    let size = os::round_to_pages(size)?;
-    let mut mappings = lock_with_room_for_block()?;
-    let entry = mappings.stuck.take(size, os::page_size())?;
-    mappings.enter(entry);
-    drop(mappings);
-    count_held(size);
-    NonNull::new(entry.address as *mut u8)
-}
-
-/// As much of what the system refused to unmap, at a multiple of `align`, for an arena. It reads as zeroes, and is the caller's.
-#[inline(never)]
-pub fn take_stuck(size: usize, align: usize) -> Option<NonNull<u8>> {
-    let entry = MAPPINGS.lock().stuck.take(size, align)?;
-    NonNull::new(entry.address as *mut u8)
-}
-
 /// Frees the block at `address`. False when there is none.
 pub fn free(address: usize) -> bool {
     let mut mappings = MAPPINGS.lock();
@@ -434,67 +350,6 @@ pub fn free(address: usize) -> bool {
     }
     keep(Kept::of(entry));
     true
-}
-
-/// Keeps a freed mapping that is in no table, lazily if it may not stay resident.
-#[inline(never)]
-fn keep(mut kept: Kept) {
-    let mut mappings = MAPPINGS.lock();
-    loop {
-        // Unmapping takes long, and others must not wait for it: one at a time, the lock released in between.
-        let surplus = mappings
-            .surplus(kept.whole.size, true)
-            // No lesson: to keep more bytes would not have made a place.
-            .or_else(|| mappings.cache.take_if_full(&kept));
-        if let Some(entry) = surplus {
-            drop(mappings);
-            return_to_system(entry);
-            mappings = MAPPINGS.lock();
-            continue;
-        }
-        let resident = mappings.cache.resident_bytes() + kept.whole.size - kept.lazy;
-        let over = resident.saturating_sub(mappings.resident_capacity());
-        if over == 0 {
-            mappings.cache.keep(kept);
-            return mappings.observe(true);
-        }
-        // The oldest becomes lazy: the newest is the first to serve again.
-        let oldest = mappings.cache.take_oldest_resident();
-        drop(mappings);
-        match oldest.map(|oldest| made_lazy(oldest, over)) {
-            Some(oldest) => oldest.into_iter().for_each(keep_lazy),
-            None => match made_lazy(kept, over) {
-                Some(lazy) => kept = lazy,
-                None => return,
-            },
-        }
-        mappings = MAPPINGS.lock();
-    }
-}
-
-/// Puts a lazy mapping back into the cache, as the oldest.
-#[inline(never)]
-fn keep_lazy(lazy: Kept) {
-    let mut mappings = MAPPINGS.lock();
-    // Others may have taken its place meanwhile.
-    let full = mappings.cache.take_if_full(&lazy);
-    mappings.cache.keep_oldest(lazy);
-    drop(mappings);
-    if let Some(entry) = full {
-        return_to_system(entry);
-    }
-}
-
-/// Lets the system take so many bytes more of a freed mapping that is in no table. `None`, and it went back, when the system refuses.
-#[inline(never)]
-fn made_lazy(kept: Kept, bytes: usize) -> Option<Kept> {
-    let (range, lazier) = kept.more_lazy(os::round_to_pages(bytes).unwrap_or(usize::MAX));
-    // SAFETY: a part of a freed mapping that is in no table.
-    if unsafe { os::free_lazily(range.address as *mut u8, range.size) } {
-        return Some(lazier);
-    }
-    return_to_system(kept.whole);
-    None
 }
 
 /// The size in bytes of the block at `address`. `None` when there is none.
@@ -546,47 +401,6 @@ pub fn resize(
         Err(_) => old,
     });
     moved
-}
-
-/// Gives back what may not stay, one by one, with the lock free.
-#[inline(never)]
-fn give_back_surplus(lesson: bool) {
-    loop {
-        let Some(entry) = MAPPINGS.lock().surplus(0, lesson) else {
-            return;
-        };
-        return_to_system(entry);
-    }
-}
-
-/// Forgets what was wanted and has not been used for long, and gives it back.
-pub fn decay() {
-    MAPPINGS.lock().observe(false);
-    give_back_surplus(true);
-}
-
-/// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many.
-#[inline(never)]
-pub fn give_up(bytes: usize) {
-    if bytes > 0 && MAPPINGS.lock().give_up(bytes) {
-        // They would have stayed.
-        give_back_surplus(false);
-    }
-}
-
-/// Unmaps every freed mapping. True when there was one.
-pub fn trim() -> bool {
-    let mut returned = false;
-    loop {
-        let mut mappings = MAPPINGS.lock();
-        let Some(oldest) = mappings.cache.take_oldest() else {
-            mappings.retained.forget();
-            return returned;
-        };
-        drop(mappings);
-        return_to_system(oldest);
-        returned = true;
-    }
 }
 
 /// Figures about mappings.

@@ -1,0 +1,101 @@
+//! How freed mappings go back to the system, and how what it refuses to unmap serves again.
+//!
+//! What must hold: what is on its way to the system is in no table. What it refuses to unmap has no pages when it is noted as stuck.
+
+use super::{MAPPINGS, Mappings, count_held, cut_start, lock_with_room_for_block, uncount_held};
+use crate::os;
+use crate::registry::{Entry, Registry, lock_with_room};
+use crate::sync::Guard;
+use core::ptr::NonNull;
+
+/// Locks the mappings, with room for a stuck one more. `None` when the system has no memory for that.
+#[inline(never)]
+fn lock_with_room_for_stuck() -> Option<Guard<'static, Mappings>> {
+    loop {
+        let mappings = lock_with_room(&MAPPINGS, Mappings::stuck_by_start, stuck_memory)?;
+        if mappings.stuck.has_room() {
+            return Some(mappings);
+        }
+        drop(mappings);
+        lock_with_room(&MAPPINGS, Mappings::stuck_by_end, stuck_memory)?;
+    }
+}
+
+/// Makes room for a stuck mapping in the mapping itself, since there is no other memory. False when it is too small.
+#[inline(never)]
+fn make_room_in(stuck: &mut Entry) -> bool {
+    let mut mappings = MAPPINGS.lock();
+    let mut grow = |registry: &mut Registry| {
+        if registry.has_room() {
+            return Some(None);
+        }
+        let size = os::round_to_pages(registry.larger_size())?;
+        if size >= stuck.size {
+            return None;
+        }
+        let start = NonNull::new(cut_start(stuck, size).address as *mut u8)?;
+        // SAFETY: the start of a purged mapping that is in no table, and the caller's no more.
+        Some(unsafe { registry.grow_into(start) })
+    };
+    let old = (
+        grow(mappings.stuck.by_start()),
+        grow(mappings.stuck.by_end()),
+    );
+    // The old tables go with the lock free.
+    drop(mappings);
+    matches!(old, (Some(_), Some(_)))
+}
+
+/// So many bytes that read as zeroes, of what the system refused to unmap.
+pub fn stuck_memory(bytes: usize) -> Option<NonNull<u8>> {
+    take_stuck(os::round_to_pages(bytes)?, os::page_size())
+}
+
+/// Gives a freed mapping that is in no table back to the system. What it refuses to unmap is purged and serves again.
+#[inline(never)]
+pub fn return_to_system(entry: Entry) {
+    let mut whole = entry;
+    let mut purged = false;
+    uncount_held(entry.size);
+    loop {
+        // SAFETY: freed mappings that are in no table.
+        if unsafe { os::try_unmap(whole.address as *mut u8, whole.size) } {
+            return;
+        }
+        // SAFETY: as above.
+        purged = purged || unsafe { os::purge(entry.address as *mut u8, entry.size) };
+        // What can be neither unmapped nor purged nor noted stays mapped and unused: address space, which the system has refused to
+        // take.
+        let room = purged.then(lock_with_room_for_stuck).flatten();
+        let Some(mut mappings) = room else {
+            if purged && make_room_in(&mut whole) {
+                continue;
+            }
+            return;
+        };
+        let both = mappings.stuck.join(whole);
+        if both == whole {
+            return mappings.stuck.insert(whole);
+        }
+        // Together with its neighbours it may be all that the system sees as one mapping.
+        whole = both;
+    }
+}
+
+/// A block of at least `size` bytes out of what the system refused to unmap, for when it maps no more.
+pub fn allocate_stuck(size: usize) -> Option<NonNull<u8>> {
+    let size = os::round_to_pages(size)?;
+    let mut mappings = lock_with_room_for_block()?;
+    let entry = mappings.stuck.take(size, os::page_size())?;
+    mappings.enter(entry);
+    drop(mappings);
+    count_held(size);
+    NonNull::new(entry.address as *mut u8)
+}
+
+/// As much of what the system refused to unmap, at a multiple of `align`, for an arena. It reads as zeroes, and is the caller's.
+#[inline(never)]
+pub fn take_stuck(size: usize, align: usize) -> Option<NonNull<u8>> {
+    let entry = MAPPINGS.lock().stuck.take(size, align)?;
+    NonNull::new(entry.address as *mut u8)
+}

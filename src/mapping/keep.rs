@@ -1,0 +1,110 @@
+//! How freed mappings are kept, and how they decay.
+//!
+//! What must hold: what the system is told about a mapping it is told while that is in no table, with the lock free.
+
+use super::MAPPINGS;
+use super::back::return_to_system;
+use super::cache::Kept;
+use crate::os;
+
+/// Keeps a freed mapping that is in no table, lazily if it may not stay resident.
+#[inline(never)]
+pub fn keep(mut kept: Kept) {
+    let mut mappings = MAPPINGS.lock();
+    loop {
+        // Unmapping takes long, and others must not wait for it: one at a time, the lock released in between.
+        let surplus = mappings
+            .surplus(kept.whole.size, true)
+            // No lesson: to keep more bytes would not have made a place.
+            .or_else(|| mappings.cache.take_if_full(&kept));
+        if let Some(entry) = surplus {
+            drop(mappings);
+            return_to_system(entry);
+            mappings = MAPPINGS.lock();
+            continue;
+        }
+        let resident = mappings.cache.resident_bytes() + kept.whole.size - kept.lazy;
+        let over = resident.saturating_sub(mappings.resident_capacity());
+        if over == 0 {
+            mappings.cache.keep(kept);
+            return mappings.observe(true);
+        }
+        // The oldest becomes lazy: the newest is the first to serve again.
+        let oldest = mappings.cache.take_oldest_resident();
+        drop(mappings);
+        match oldest.map(|oldest| made_lazy(oldest, over)) {
+            Some(oldest) => oldest.into_iter().for_each(keep_lazy),
+            None => match made_lazy(kept, over) {
+                Some(lazy) => kept = lazy,
+                None => return,
+            },
+        }
+        mappings = MAPPINGS.lock();
+    }
+}
+
+/// Puts a lazy mapping back into the cache, as the oldest.
+#[inline(never)]
+fn keep_lazy(lazy: Kept) {
+    let mut mappings = MAPPINGS.lock();
+    // Others may have taken its place meanwhile.
+    let full = mappings.cache.take_if_full(&lazy);
+    mappings.cache.keep_oldest(lazy);
+    drop(mappings);
+    if let Some(entry) = full {
+        return_to_system(entry);
+    }
+}
+
+/// Lets the system take so many bytes more of a freed mapping that is in no table. `None`, and it went back, when the system refuses.
+#[inline(never)]
+fn made_lazy(kept: Kept, bytes: usize) -> Option<Kept> {
+    let (range, lazier) = kept.more_lazy(os::round_to_pages(bytes).unwrap_or(usize::MAX));
+    // SAFETY: a part of a freed mapping that is in no table.
+    if unsafe { os::free_lazily(range.address as *mut u8, range.size) } {
+        return Some(lazier);
+    }
+    return_to_system(kept.whole);
+    None
+}
+
+/// Gives back what may not stay, one by one, with the lock free.
+#[inline(never)]
+fn give_back_surplus(lesson: bool) {
+    loop {
+        let Some(entry) = MAPPINGS.lock().surplus(0, lesson) else {
+            return;
+        };
+        return_to_system(entry);
+    }
+}
+
+/// Forgets what was wanted and has not been used for long, and gives it back.
+pub fn decay() {
+    MAPPINGS.lock().observe(false);
+    give_back_surplus(true);
+}
+
+/// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many.
+#[inline(never)]
+pub fn give_up(bytes: usize) {
+    if bytes > 0 && MAPPINGS.lock().give_up(bytes) {
+        // They would have stayed.
+        give_back_surplus(false);
+    }
+}
+
+/// Unmaps every freed mapping. True when there was one.
+pub fn trim() -> bool {
+    let mut returned = false;
+    loop {
+        let mut mappings = MAPPINGS.lock();
+        let Some(oldest) = mappings.cache.take_oldest() else {
+            mappings.retained.forget();
+            return returned;
+        };
+        drop(mappings);
+        return_to_system(oldest);
+        returned = true;
+    }
+}
