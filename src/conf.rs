@@ -244,14 +244,14 @@ fn find(key: &[u8]) -> Option<&'static Setting> {
     SETTINGS.iter().copied().find(|known| known.key == padded)
 }
 
-/// How many bytes two names have in common at their starts and their ends, capital letters aside: nearly all of them when one was mistyped
-/// in one place.
-fn in_common(name: &[u8], known: &[u8]) -> usize {
+/// How many bytes of the longer of two names are not at the start or the end of both, capital letters aside: few when one was mistyped in
+/// one place.
+fn apart(name: &[u8], known: &[u8]) -> usize {
     let alike = |pair: &(&u8, &u8)| pair.0.eq_ignore_ascii_case(pair.1);
     let start = name.iter().zip(known).take_while(alike).count();
     let end = name.iter().rev().zip(known.iter().rev());
-    let shorter = name.len().min(known.len());
-    (start + end.take_while(alike).count()).min(shorter)
+    let common = start + end.take_while(alike).count();
+    name.len().max(known.len()).saturating_sub(common)
 }
 
 /// The known name that is meant by another, if one is alike.
@@ -259,11 +259,11 @@ fn in_common(name: &[u8], known: &[u8]) -> usize {
 fn nearest(name: &[u8]) -> Option<&'static [u8]> {
     let names = SETTINGS.iter().map(|setting| setting.name());
     let known = names.chain([HEAPMAP]);
-    let (common, known) = known
-        .map(|known| (in_common(name, known), known))
-        .max_by_key(|(common, _)| *common)?;
-    // With less than half of it they have nothing to do with each other.
-    (common * 2 >= name.len().max(known.len())).then_some(known)
+    let (apart, known) = known
+        .map(|known| (apart(name, known), known))
+        .min_by_key(|(apart, _)| *apart)?;
+    // As far as half of it they have nothing to do with each other.
+    (apart * 2 <= name.len() && !name.is_empty()).then_some(known)
 }
 
 /// What is wrong with a setting.
