@@ -246,24 +246,39 @@ fn find(key: &[u8]) -> Option<&'static Setting> {
 
 /// How many bytes of the longer of two names are not at the start or the end of both, capital letters aside: few when one was mistyped in
 /// one place.
+#[inline(never)]
 fn apart(name: &[u8], known: &[u8]) -> usize {
-    let alike = |pair: &(&u8, &u8)| pair.0.eq_ignore_ascii_case(pair.1);
-    let start = name.iter().zip(known).take_while(alike).count();
-    let end = name.iter().rev().zip(known.iter().rev());
-    let common = start + end.take_while(alike).count();
-    name.len().max(known.len()).saturating_sub(common)
+    let mut common = 0;
+    let shorter = name.len().min(known.len());
+    while common < shorter && name[common].eq_ignore_ascii_case(&known[common]) {
+        common += 1;
+    }
+    let (mut name_end, mut known_end) = (name.len(), known.len());
+    while name_end > common && known_end > common {
+        (name_end, known_end) = (name_end - 1, known_end - 1);
+        if !name[name_end].eq_ignore_ascii_case(&known[known_end]) {
+            (name_end, known_end) = (name_end + 1, known_end + 1);
+            break;
+        }
+    }
+    name_end.max(known_end) - common
 }
 
 /// The known name that is meant by another, if one is alike.
 #[inline(never)]
 fn nearest(name: &[u8]) -> Option<&'static [u8]> {
-    let names = SETTINGS.iter().map(|setting| setting.name());
-    let known = names.chain([HEAPMAP]);
-    let (apart, known) = known
-        .map(|known| (apart(name, known), known))
-        .min_by_key(|(apart, _)| *apart)?;
     // As far as half of it they have nothing to do with each other.
-    (apart * 2 <= name.len() && !name.is_empty()).then_some(known)
+    let (mut least, mut nearest) = (name.len() / 2 + 1, None);
+    for number in 0..=SETTINGS.len() {
+        let known = SETTINGS
+            .get(number)
+            .map_or(HEAPMAP, |setting| setting.name());
+        let apart = apart(name, known);
+        if apart < least {
+            (least, nearest) = (apart, Some(known));
+        }
+    }
+    nearest
 }
 
 /// What is wrong with a setting.
