@@ -97,6 +97,14 @@ static void phases(void)
             free_blocks(sizes[phase]);
         }
     }
+    /* Small blocks and mappings in turn, as often as it takes for both to be wanted. */
+    for (int turn = 0; turn < 8; turn++) {
+        for (int again = 0; again < 5; again++) {
+            size_t size = turn % 2 ? 2000 : MIB;
+            fill_blocks(size);
+            free_blocks(size);
+        }
+    }
     /* Runs of 40,000 bytes end inside a slot: what they do not reach holds what was there before. */
     size_t most = bound(LIVE) + RETAINED * MIB, peak = field_of("/proc/self/status", "\nVmHWM:") - before;
     CHECK(peak < most, "the peak is %.1f MiB, %.1f were live at most", mib(peak), mib(LIVE));

@@ -145,6 +145,22 @@ pub fn could_map_block(size: usize) -> bool {
     size == 0 || map_with(ptr::null_mut(), size, 0).is_some_and(goes)
 }
 
+/// Maps `size` bytes at the multiple of `align` below an address that was free a moment ago, or the one below that, for when there is no
+/// room for more than that (a limit of addresses, or of locked memory).
+#[cold]
+fn map_near(address: usize, size: usize, align: usize, more_flags: c_int) -> Option<NonNull<u8>> {
+    let below = address & !(align - 1);
+    for hint in [below, below.wrapping_sub(align)] {
+        let mapped = map_with(hint as *mut u8, size, more_flags)?;
+        if mapped.as_ptr() as usize & (align - 1) == 0 {
+            return Some(mapped);
+        }
+        // SAFETY: just mapped here, not handed to anyone.
+        unsafe { unmap(mapped.as_ptr(), size) };
+    }
+    None
+}
+
 fn map_aligned_with(
     hint: *mut u8,
     size: usize,
@@ -158,7 +174,10 @@ fn map_aligned_with(
     // SAFETY: just mapped here, not handed to anyone.
     unsafe { unmap(first.as_ptr(), size) };
     let around = size.checked_add(align - page_size())?;
-    let whole = map_with(ptr::null_mut(), around, more_flags)?.as_ptr();
+    let Some(whole) = map_with(ptr::null_mut(), around, more_flags) else {
+        return map_near(first.as_ptr() as usize, size, align, more_flags);
+    };
+    let whole = whole.as_ptr();
     let before = (whole as usize).wrapping_neg() & (align - 1);
     let behind = align - page_size() - before;
     let start = whole.wrapping_add(before);

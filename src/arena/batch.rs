@@ -112,6 +112,8 @@ impl Part {
 pub(super) struct Call {
     /// Bytes that it may still give back.
     pub(super) left: usize,
+    /// Bytes that it gives back although they may stay.
+    pub(super) given_up: usize,
     /// Whether it gives back all there is, not only what may not stay.
     pub(super) everything: bool,
     /// Whether what goes back was wanted, should it be asked for again soon.
@@ -127,6 +129,7 @@ impl Call {
     pub(super) fn of(left: usize) -> Self {
         Call {
             left,
+            given_up: 0,
             everything: false,
             lesson: true,
             refusing: [ptr::null(); REFUSALS],

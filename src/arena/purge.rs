@@ -165,7 +165,11 @@ impl Arenas {
     fn must_purge(&self, call: &Call) -> bool {
         match call.everything {
             true => self.dirty_slots + self.lazy_slots > 0 && SLOT_SIZE >= os::page_size(),
-            false => self.dirty_slots > self.dirty_goal() || self.lazy_slots > self.lazy_allowed(),
+            false => {
+                call.given_up > 0 && self.unused() > 0
+                    || self.dirty_slots > self.dirty_goal()
+                    || self.lazy_slots > self.lazy_allowed()
+            }
         }
     }
 
@@ -173,6 +177,14 @@ impl Arenas {
     fn due_slots(&self, arena: &Arena, call: &Call) -> (u64, Way) {
         if call.everything {
             return (arena.dirty_free() | arena.lazy_free(), Way::Purge);
+        }
+        if call.given_up > 0 {
+            // What is lazy is the system's anyway: it goes first.
+            let slots = match self.lazy_slots {
+                0 => arena.dirty_free(),
+                _ => arena.lazy_free(),
+            };
+            return (slots, Way::Purge);
         }
         if self.dirty_slots > self.dirty_goal() && arena.dirty_free() != 0 {
             let way = match self.lazy_slots < self.lazy_allowed() {
@@ -194,9 +206,15 @@ impl Arenas {
             let Some((first, count)) = runs(due).next() else {
                 return;
             };
+            // No more is given up than somebody needs.
+            let count = match call.given_up {
+                0 => count,
+                bytes => count.min(bytes.div_ceil(SLOT_SIZE)),
+            };
             let slots = slots_mask(first, count);
             batch.push(arena, slots, way, slots);
             call.left = call.left.saturating_sub(count << SLOT_SHIFT);
+            call.given_up = call.given_up.saturating_sub(count << SLOT_SHIFT);
             // Neither free nor taken: nobody finds them.
             self.change(
                 arena,
@@ -315,11 +333,13 @@ pub(super) fn after_release(mut arenas: Guard<'static, Arenas>, emptied: bool) {
 pub fn give_up(bytes: usize) {
     let mut arenas = ARENAS.lock();
     let unused = arenas.unused();
-    if is_giving_back() || arenas.retained.give_up(bytes, unused) {
+    let given_up = arenas.retained.give_up(bytes, unused);
+    if is_giving_back() || given_up > 0 {
         set_giving_back(true);
         let mut call = Call::of(bytes.max(QUOTA));
         // They would have stayed.
         call.lesson = false;
+        call.given_up = given_up;
         give_back(arenas, &mut call);
     }
 }

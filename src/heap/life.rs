@@ -58,20 +58,36 @@ impl Life {
         unsafe { libc::pthread_mutex_unlock(self.0.get()) };
     }
 
-    /// Takes the heap from its thread, if that has ended without giving it back. True for one caller only. The caller holds no lock.
-    pub fn claim_if_ended(&self) -> bool {
-        // SAFETY: the first word of a mutex, which all who change it change as an atomic.
-        let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
-        // Relaxed: a hint; to lock the mutex orders what the thread did before.
-        if word.load(Ordering::Relaxed) & OWNER_DIED == 0 {
-            return false;
-        }
-        // SAFETY: a mutex.
-        let claimed = unsafe { libc::pthread_mutex_trylock(self.0.get()) } == libc::EOWNERDEAD;
-        if claimed {
-            // It is not to be used again before `begin`.
-            self.end();
-        }
-        claimed
+    /// The first word of the mutex, which all who change it change as an atomic.
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: the word lies at the start of the mutex, and is one to the kernel and the C library alike.
+        unsafe { &*self.0.get().cast::<AtomicU32>() }
+    }
+
+    /// Whether the heap's thread has ended without giving it back.
+    pub fn has_ended(&self) -> bool {
+        // Relaxed: a hint; `claim` orders what the thread did before.
+        self.word().load(Ordering::Relaxed) & OWNER_DIED != 0
+    }
+
+    /// Takes the heap from its thread, if that has ended without giving it back. True for one caller only: the one that takes the mark off. Nobody
+    /// has the mutex on a list any more, and `begin` makes it anew. A caller that comes late, when the heap has another thread, finds no mark, unless
+    /// that one has ended too.
+    pub fn claim(&self) -> bool {
+        // Relaxed: the exchange decides.
+        let marked = self.word().load(Ordering::Relaxed);
+        marked & OWNER_DIED != 0
+            && self
+                .word()
+                // Acquire: what the thread did before it ended.
+                .compare_exchange(marked, 0, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The heap's thread does not exist in this child, and whether it had ended before is of no interest: the heap is an orphan. A mark that stayed
+    /// would give the heap to two.
+    pub fn forget(&self) {
+        // Relaxed: the child has one thread.
+        self.word().store(0, Ordering::Relaxed);
     }
 }

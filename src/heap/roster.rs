@@ -286,6 +286,7 @@ fn orphan_all_but(own: Option<&Heap>) {
         // Relaxed, here and below: the child has one thread.
         if !is_own && heap.taken.load(Ordering::Relaxed) {
             heap.orphaned.store(true, Ordering::Relaxed);
+            heap.life.forget();
             orphans += 1;
         }
     });

@@ -320,14 +320,13 @@ impl Heap {
     pub(super) fn leave_if_ended(&self) -> bool {
         // Relaxed, both: an orphan's thread is none of this process.
         let is_had = self.taken.load(Ordering::Relaxed) && !self.orphaned.load(Ordering::Relaxed);
-        if !is_had || !self.life.claim_if_ended() {
+        if !is_had || !self.life.has_ended() {
             return false;
         }
         // A thread that was ended in the middle of an allocation, by a call of its own in a signal handler, may have left its lists locked or half
-        // changed: they stay so.
-        match self.lists.try_lock() {
-            Some(_) => (),
-            None => return false,
+        // changed: they stay so. Should somebody else have them now, the next caller takes the heap.
+        if self.lists.try_lock().is_none() || !self.life.claim() {
+            return false;
         }
         self.leave_all(true);
         self.rest_map();

@@ -14,7 +14,7 @@ pub fn keep(mut kept: Kept) {
     loop {
         // Unmapping takes long, and others must not wait for it: one at a time, the lock released in between.
         let surplus = mappings
-            .surplus(kept.whole.size, true)
+            .surplus(kept.whole.size)
             // No lesson: to keep more bytes would not have made a place.
             .or_else(|| mappings.cache.take_if_full(&kept));
         if let Some(entry) = surplus {
@@ -70,9 +70,9 @@ fn made_lazy(kept: Kept, bytes: usize) -> Option<Kept> {
 
 /// Gives back what may not stay, one by one, with the lock free.
 #[inline(never)]
-fn give_back_surplus(lesson: bool) {
+fn give_back_surplus() {
     loop {
-        let Some(entry) = MAPPINGS.lock().surplus(0, lesson) else {
+        let Some(entry) = MAPPINGS.lock().surplus(0) else {
             return;
         };
         return_to_system(entry);
@@ -82,15 +82,20 @@ fn give_back_surplus(lesson: bool) {
 /// Forgets what was wanted and has not been used for long, and gives it back.
 pub fn decay() {
     MAPPINGS.lock().observe(false);
-    give_back_surplus(true);
+    give_back_surplus();
 }
 
-/// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many.
+/// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many. They would have stayed: no
+/// lesson.
 #[inline(never)]
 pub fn give_up(bytes: usize) {
-    if bytes > 0 && MAPPINGS.lock().give_up(bytes) {
-        // They would have stayed.
-        give_back_surplus(false);
+    let mut left = MAPPINGS.lock().give_up(bytes);
+    while left > 0 {
+        let Some(entry) = MAPPINGS.lock().give_back(left, false, false) else {
+            return;
+        };
+        left = left.saturating_sub(entry.size);
+        return_to_system(entry);
     }
 }
 

@@ -199,16 +199,16 @@ impl Mappings {
     }
 
     /// Takes something that may not stay, when `more` bytes are about to be kept. `None` when nothing must go.
-    fn surplus(&mut self, more: usize, lesson: bool) -> Option<Entry> {
+    fn surplus(&mut self, more: usize) -> Option<Entry> {
         let over = (self.cache.bytes + more).saturating_sub(self.capacity());
         if over > 0 && self.cache.bytes > 0 {
-            return self.give_back(over, false, lesson);
+            return self.give_back(over, false, true);
         }
         let over = self
             .cache
             .resident_bytes()
             .saturating_sub(self.resident_capacity());
-        (over > 0).then(|| self.give_back(over, true, lesson))?
+        (over > 0).then(|| self.give_back(over, true, true))?
     }
 
     /// Bytes of what is wanted that are unused.
@@ -229,8 +229,8 @@ impl Mappings {
         };
     }
 
-    /// Wants so many bytes less, as far as they are unused. True if there were any.
-    fn give_up(&mut self, bytes: usize) -> bool {
+    /// Wants so many bytes less, as far as they are unused. Tells how many are to go.
+    fn give_up(&mut self, bytes: usize) -> usize {
         let unused = self.unused();
         self.retained.give_up(bytes, unused)
     }
