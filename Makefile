@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SOVERSION := 0
-SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs $(shell find src -name '*.rs')
+SOURCES := Cargo.toml $(wildcard Cargo.lock .cargo/config.toml) build.rs $(shell find src -name '*.rs')
 
 RELEASE    := $(CARGO_TARGET_DIR)/release
 SMALL      := $(CARGO_TARGET_DIR)/small

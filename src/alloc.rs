@@ -123,7 +123,7 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
 fn make_room(bytes: usize) {
     if bytes > 0 {
         arena::before_new_memory(bytes, &mut || {
-            mapping::give_up(bytes);
+            mapping::give_up_for_own(bytes);
             arena::give_up(bytes);
             heap::give_up(bytes);
         });

@@ -40,7 +40,7 @@ const FORGET_NANOSECONDS: u64 = 1_000_000_000;
 const REPETITIONS: usize = 2;
 
 /// Bytes that all kinds together may retain resident in a small process, 32 MiB: part of the promise (`docs/memory.md`)...
-const MOST: usize = 32 << 20;
+pub const MOST: usize = 32 << 20;
 /// ... and in a large one this part (1/8) of what is in use.
 const PART: usize = 8;
 

@@ -228,6 +228,8 @@ pub struct Taken {
     pub zeroed: bool,
     /// Whether every page is known to have been written, so that it is resident.
     pub written: bool,
+    /// Bytes of it that hold nothing yet.
+    pub fresh: usize,
     /// Whether the process holds more than ever before while something is retained.
     pub raised_the_peak: bool,
 }
@@ -344,6 +346,7 @@ impl Arenas {
             header,
             start: (arena.base() + (first << SLOT_SHIFT)) as *mut u8,
             zeroed: zeroed == mask,
+            fresh: bytes(zeroed),
             written,
             raised_the_peak: false,
         })
@@ -404,11 +407,11 @@ pub fn take(count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
     };
     let mut taken = arenas.take(arena, count, prepare)?;
     purge::after_take(arenas);
-    if taken.zeroed {
+    if taken.fresh > 0 {
         // What is retained for other needs goes before the new memory is touched.
         taken.raised_the_peak = before_new_memory(0, &mut || {
-            mapping::give_up(count << SLOT_SHIFT);
-            give_up(count << SLOT_SHIFT);
+            mapping::give_up(taken.fresh);
+            give_up(taken.fresh);
         });
     }
     Some(taken)

@@ -30,7 +30,7 @@ use cache::{Cache, Kept};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use keep::keep;
-pub use keep::{decay, give_up, trim};
+pub use keep::{decay, give_up, give_up_for_own, trim};
 use stuck::Stuck;
 use written::written_part;
 
