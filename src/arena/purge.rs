@@ -7,6 +7,9 @@
 //! the slots come free again (`Arenas::end_batch`). An arena stays mapped meanwhile, since not all of its slots are free; one that is to be
 //! unmapped is in no list and not in the map.
 //!
+//! A child that is forked meanwhile has no thread that would bring the batch back: its slots stay neither free nor taken there, and an arena on
+//! its way to the system stays mapped and unknown. That is one batch a thread at most, and nothing else hangs on it.
+//!
 //! ```text
 //!   take, release, resize, decay, give_up, trim
 //!     give_back: choose -> carry_out -> end_batch, until the goal is reached, or the quota of the call

@@ -10,7 +10,8 @@
 //! - `written`: how much of a freed mapping was ever written.
 //!
 //! What must hold: no system call is made with the lock held. A mapping that the system is working on is in no table; there is
-//! room for it when it comes back.
+//! room for it when it comes back. A child that is forked in that moment has no thread that would bring it back: it stays mapped there, one a
+//! thread at most.
 
 mod back;
 mod cache;
