@@ -303,7 +303,8 @@ fn give_back(mut arenas: Guard<'static, Arenas>, call: &mut Call) {
     loop {
         let mut batch = arenas.choose(call);
         if batch.count == 0 {
-            let rest = call.left == 0 && arenas.must_purge(call);
+            // Where the system takes nothing there is nothing to go on with.
+            let rest = call.left == 0 && call.returned && arenas.must_purge(call);
             set_giving_back(rest);
             return;
         }
