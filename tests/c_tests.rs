@@ -198,6 +198,7 @@ programs! {
     stress_seed_3: "stress.c", ["3", "30000"], 120, [with_static_library: Static];
     stale_bytes: "stale_bytes.c", [], 60, [linked: Linked, preloaded: Preloaded];
     fork_threads: "fork_threads.c", [], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
+    fork_of_a_thread_that_holds_its_heap: "fork_held.c", [], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     waiting_in_real_time: "waiting.c", ["realtime"], 60, [linked: Linked, preloaded: Preloaded];
     waiting_for_a_nice_thread: "waiting.c", ["nice"], 60, [linked: Linked, preloaded: Preloaded];
     fork_beside_stdio: "fork_stdio.c", ["threads"], 60, [linked: Linked, preloaded: Preloaded, with_static_library: Static];

@@ -6,8 +6,9 @@
 //!
 //! What must hold: a heap is taken from its thread only when the kernel has marked it. It does so for a thread that executes no instruction of the
 //! program any more, and only in words that hold the number of that very thread. In a forked child the numbers are those of the parent's threads: no
-//! thread of the child has these mutexes on its list, so that none is marked there, and the heaps are found as orphans. Where a kernel
-//! has no robust mutexes none is ever held or marked.
+//! thread of the child has these mutexes on its list, so that none is marked there, and the heaps are found as orphans. The thread that forks gives its
+//! mutex back before, and has it anew after (`thread::fork`). Where a kernel
+//! has no robust mutexes none is ever held or marked; with musl, whose mark is in the second word, none is ever found.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
@@ -37,11 +38,11 @@ impl Life {
         Life(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER))
     }
 
-    /// The calling thread has the heap from now on: it was given to it, or it is that of the thread that forked this child. The caller holds no lock, and can
+    /// The calling thread has the heap from now on: it was given to it, or it was its own before a fork. The caller holds no lock, and can
     /// allocate.
     pub fn begin(&self) {
-        // SAFETY: nobody holds the mutex, and it is on no thread's list: it was ended, or its thread has ended, or is not one of this process. A zeroed
-        // attribute is one of a plain mutex.
+        // SAFETY: nobody holds the mutex, and it is on no list of a thread of this process: it was ended, or its thread has ended, or is of the
+        // parent and is not the one that forked. A zeroed attribute is one of a plain mutex.
         unsafe {
             let mut attributes = core::mem::zeroed();
             if pthread_mutexattr_setrobust(&mut attributes, ROBUST) == 0

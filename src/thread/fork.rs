@@ -52,6 +52,9 @@ static HOLDS_STREAMS: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" fn before_fork() {
     let holds = streams::hold();
+    if let Some(heap) = own() {
+        heap.life.end();
+    }
     roster::hold_for_fork();
     // Relaxed: the locks order it.
     HOLDS_STREAMS.store(holds, Ordering::Relaxed);
@@ -61,6 +64,7 @@ unsafe extern "C" fn after_in_parent() {
     let held = HOLDS_STREAMS.load(Ordering::Relaxed);
     // SAFETY: the C library calls this in the thread that `before_fork` ran in.
     unsafe { roster::release_after_fork(own(), false) };
+    begin_life();
     if held {
         streams::release();
     }
@@ -70,12 +74,17 @@ unsafe extern "C" fn after_in_child() {
     let held = HOLDS_STREAMS.load(Ordering::Relaxed);
     // SAFETY: as above, in the child's copy of it.
     unsafe { roster::release_after_fork(own(), true) };
-    // The thread has another number here.
-    if let Some(heap) = own() {
-        heap.life.begin();
-    }
+    begin_life();
     if held {
         streams::reset();
+    }
+}
+
+/// The forking thread has its heap again, by the number that it has here. Over the fork it holds no mutex: in the child glibc before 2.25, and
+/// musl, leave it on the thread's list, where it would be once more from now on.
+fn begin_life() {
+    if let Some(heap) = own() {
+        heap.life.begin();
     }
 }
 
