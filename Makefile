@@ -47,7 +47,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-default test-small test-checked test-loom check lint demo demo-library figures \
+.PHONY: all small deepbind watch header install uninstall test test-default test-small test-checked test-loom check lint deny oldest-rust demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start install-peers cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -154,6 +154,12 @@ lint:
 	@$(CARGO) clippy --quiet --release --lib --features c-abi,small-arenas -- -D warnings
 	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --locked --manifest-path deepbind/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
 	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --release --lib --features c-abi --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
+
+deny: ## licences, sources and known flaws of the crates in use, by cargo-deny (installed under target/ the first time)
+	@scripts/deny
+
+oldest-rust: ## whether the oldest Rust that Cargo.toml states is enough
+	@scripts/oldest-rust
 
 demo: ## CPython on real work: its own allocator against pymalloc, about a minute (PYTHON=... chooses one; DOCS=1: README's figures too)
 	@scripts/demo $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(filter-out 0,$(DOCS)),--docs)
