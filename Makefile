@@ -30,6 +30,8 @@ WATCH      := $(RELEASE)/pymalloc-watch
 HEADER     := include/pymalloc.h
 LIBRARY    := libpymalloc.so.$(VERSION)
 CMAKEDIR   := $(LIBDIR)/cmake/pymalloc
+# Where the tests say what they skip.
+SKIPPED    := $(CARGO_TARGET_DIR)/tmp/skipped
 # The parts of pymalloc-run and of pymalloc-heapmap; the name of the latter in BINDIR is a link.
 PARTSDIR   := $(DATADIR)/pymalloc
 
@@ -47,7 +49,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-default test-small test-checked test-loom check lint deny oldest-rust demo demo-library figures \
+.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom check lint deny oldest-rust demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start install-peers cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -123,14 +125,24 @@ uninstall: ## remove what install put there
 	@rm -rf $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(PARTSDIR)
 	@echo "removed pymalloc from $(DESTDIR)$(PREFIX)"
 
-test: test-default test-small test-checked test-loom ## every test, on both geometries and with all assertions, and the model checks
+test-deps: ## install what the tests run and this machine lacks, by apt-get and pip
+	@scripts/install-test-programs
+
+# Each part runs, whichever fails.
+test: ## every test, on both geometries and with all assertions, and the model checks; names what it skips
+	@for needed in cc c++ python3 objcopy; do command -v $$needed > /dev/null || { echo "make test: no $$needed here: make test-deps"; exit 1; }; done
+	@rm -f $(SKIPPED)
+	@failed=; for part in test-default test-small test-checked test-loom; do \
+		$(MAKE) --no-print-directory $$part || failed="$$failed $$part"; \
+	done; \
+	if [ -s $(SKIPPED) ]; then echo; echo "Skipped:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
+		! grep -q 'not installed' $(SKIPPED) || echo "make test-deps installs what is missing."; fi; \
+	[ -z "$$failed" ] || { echo; echo "Failed:$$failed"; exit 1; }
 
 test-default: all small
-	@scripts/install-test-programs
 	$(CARGO) test --no-fail-fast
 
 test-small: all small
-	@scripts/install-test-programs
 	$(CARGO) test --no-fail-fast --features small-arenas
 
 # The C tests once more, on a library that checks its own invariants at every change of state.

@@ -520,6 +520,9 @@ mod far_apart {
 
     #[test]
     fn frees_are_as_quick_as_close_together() {
+        if !common::has(&["valgrind"]) {
+            return;
+        }
         let together = instructions_of_a_pair("together");
         let spread = instructions_of_a_pair("spread");
         assert!(
@@ -957,7 +960,7 @@ mod settings {
         const NOBODY: u32 = 65534;
         // SAFETY: geteuid takes nothing and cannot fail.
         if unsafe { libc::geteuid() } != 0 {
-            println!("skipped: only root can make a program of another user");
+            common::skip("only root can make a program of another user");
             return;
         }
         // The static way, for a loader that runs with more rights ignores LD_PRELOAD as well.
@@ -984,7 +987,7 @@ mod settings {
         fs::remove_file(&privileged).expect("root can remove any file");
         outcome.expect_success("a set-user-id program");
         if outcome.stdout != "secure\n" {
-            println!("skipped: this file system gives set-user-id programs no other rights");
+            common::skip("this file system gives set-user-id programs no other rights");
             return;
         }
         assert_eq!(outcome.stderr, "", "the settings were not ignored");

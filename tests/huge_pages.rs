@@ -68,8 +68,8 @@ fn program() -> PathBuf {
 #[test]
 fn purged_memory_stays_purged_under_each_setting() {
     if std::env::var_os("PYMALLOC_TEST_HUGE_PAGES").is_none_or(|value| value != "1") {
-        println!(
-            "skipped: PYMALLOC_TEST_HUGE_PAGES=1 lets root run it; it sets switches of the whole machine"
+        common::skip(
+            "PYMALLOC_TEST_HUGE_PAGES=1 lets root run it; it sets switches of the whole machine",
         );
         return;
     }
@@ -77,7 +77,7 @@ fn purged_memory_stays_purged_under_each_setting() {
         Switch::find("enabled"),
         Switch::find("khugepaged/scan_sleep_millisecs"),
     ) else {
-        println!("skipped: no huge pages here, or no right to set them");
+        common::skip("no huge pages here, or no right to set them");
         return;
     };
     let program = program();

@@ -5,8 +5,8 @@
 //! system's malloc and with `LD_PRELOAD`, and compares all that it does:
 //! output, exit status, files. What it owns is a folder for each test below
 //! cargo's temporary folder. What must always hold: no test passes unless the
-//! program's malloc was seen to be the library's, and none is skipped: a
-//! program that is missing is installed, or its test fails and says so.
+//! program's malloc was seen to be the library's, and one whose program is
+//! missing says so (`make test-deps` installs them).
 
 mod common;
 

@@ -1,13 +1,13 @@
-//! What the tests of the built library share: finding or building it, and running programs with a time limit.
+//! What the tests of the built library share: finding or building it, running programs with a time limit, and skipping what this machine cannot run.
 //!
-//! Owns: the one build of the shared and of the static library that the tests of a run use.
-//! What must hold: the library under test has the geometry that the tests themselves were compiled with.
+//! Owns: the one build of the shared and of the static library that the tests of a run use, and the list of what was skipped.
+//! What must hold: the library under test has the geometry that the tests themselves were compiled with. A test that does not run is in that list.
 
 // Each test program uses its own part of this.
 #![allow(dead_code)]
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -204,6 +204,49 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> 
         let _ = pipe.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+/// Whether all programs that a test needs are there; if not, the test is skipped. `make test-deps` installs them.
+///
+/// With `PYMALLOC_TEST_ALL=1` it fails instead: nothing may be missing where every change is tested.
+pub fn has(programs: &[&str]) -> bool {
+    let missing: Vec<_> = programs
+        .iter()
+        .filter(|program| !is_installed(program))
+        .copied()
+        .collect();
+    missing.is_empty() || {
+        lacks(&missing.join(", "));
+        false
+    }
+}
+
+/// Skips a test for something that `make test-deps` installs, or fails as [`has`] does.
+pub fn lacks(what: &str) {
+    let all = std::env::var_os("PYMALLOC_TEST_ALL").is_some_and(|value| value == "1");
+    assert!(!all, "not installed: {what}");
+    skip(&format!("not installed: {what}"));
+}
+
+fn is_installed(program: &str) -> bool {
+    // A path is its own folder's, whichever the folder.
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
+/// Says that the calling test, or a part of it, is skipped, and why, in the list that `make test` shows at its end.
+pub fn skip(why: &str) {
+    let current = thread::current();
+    let line = format!("{}: {why}\n", current.name().unwrap_or("a test"));
+    print!("skipped: {line}");
+    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(list);
+    // One write, so that lines of several tests do not mix.
+    file.and_then(|mut file| file.write_all(line.as_bytes()))
+        .expect("cargo's folder for tests can be written");
 }
 
 fn kill_group(leader: u32) {

