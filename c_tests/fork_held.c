@@ -3,7 +3,7 @@
  * the C library's for mutexes, which watch it.
  *
  * What must hold: a robust mutex is never made anew while it is held, since a C library may still have it on the list of the thread that holds
- * it, in a child as well (glibc before 2.25, musl); and after a fork the thread holds it again, in both processes.
+ * it, in a child as well (glibc before 2.25); and after a fork the thread holds it again, in both processes.
  */
 #include "check.h"
 

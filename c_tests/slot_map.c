@@ -1,17 +1,22 @@
 /*
- * What a thread costs, and frees into pools that lie far apart: slot_map locked | limit | addresses | threads | fork, or
+ * What a thread costs, and frees into pools that lie far apart: slot_map locked | limit | addresses | threads | refused | fork, or
  * slot_map spread | together PAIRS ARENA, of which the runner counts the instructions. ARENA is how large one is.
  *
  * What must hold: the table by which a thread knows its own blocks is small, since it counts where all memory is locked or
- * addresses are short; and frees are right, and as quick, however many pools a thread has and wherever they lie.
+ * addresses are short; and frees are right, and as quick, however many pools a thread has and wherever they lie. Tables that the system
+ * refuses to unmap one by one do not add up.
  */
 #include "check.h"
 
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum { STACK = 64 << 10, THREADS = 60, BLOCK = 512 };
@@ -150,10 +155,15 @@ static struct set new_set(size_t count)
     return set;
 }
 
-static void drop_set(struct set set)
+static void drop_blocks(struct set set)
 {
     for (size_t at = 0; at < set.count; at++)
         drop_block(set.blocks[at], at);
+}
+
+static void drop_set(struct set set)
+{
+    drop_blocks(set);
     munmap(set.blocks, set.count * sizeof(size_t *));
 }
 
@@ -251,6 +261,68 @@ static void threads(void)
     CHECK(resident() < 24 * MIB, "%.1f MiB are resident after all was freed", mib(resident()));
 }
 
+/* From now on the system refuses this thread to unmap what is a page longer than a multiple of 64 KiB, as tables are, and no others. */
+static void refuse_to_unmap_tables(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_munmap, 0, 4),
+        /* The lower half, on machines whose first byte is the lowest. */
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 64 * KIB - 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)sysconf(_SC_PAGESIZE), 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {COUNT_OF(filter), filter};
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0,
+          "no filter can be set: errno %d", errno);
+}
+
+/* Frees one block in four here and there, so that the thread owns every pool from its next free into it on. */
+static void thin_out(struct set *set)
+{
+    size_t kept = 0;
+    for (size_t at = 0; at < set->count; at++) {
+        size_t *block = set->blocks[at];
+        if (at % 4 == 0) {
+            drop_block(block, at);
+            continue;
+        }
+        block[0] = block[BLOCK / sizeof *block - 1] = kept;
+        set->blocks[kept++] = block;
+    }
+    set->count = kept;
+}
+
+/* Each thread outgrows a table of 128 KiB, and leaves one of 512 KiB or more. */
+enum { OUTGROWING = 6, MANY = 200000 };
+
+static void *outgrow_refused(void *unused)
+{
+    refuse_to_unmap_tables();
+    uint64_t seed = 1;
+    struct set whole = new_set(MANY), set = whole;
+    thin_out(&set);
+    replace_some(set, MANY, &seed);
+    drop_blocks(set);
+    munmap(whole.blocks, MANY * sizeof(size_t *));
+    return unused;
+}
+
+static void refused(void)
+{
+    size_t after_first = 0;
+    for (int round = 0; round <= OUTGROWING; round++) {
+        pthread_join(start(outgrow_refused, NULL), NULL);
+        malloc_trim(0);
+        if (round == 0)
+            after_first = address_space();
+    }
+    size_t now = address_space(), more = now > after_first ? now - after_first : 0;
+    CHECK(more < OUTGROWING * 128 * KIB, "%d threads leave %.1f MiB of addresses in tables that could not be unmapped", OUTGROWING, mib(more));
+}
+
 /* Children that are forked at any moment, also while a thread outgrows its table or ends. */
 static _Atomic int enough;
 
@@ -294,7 +366,8 @@ int main(int count, char **arguments)
 {
     require_pymalloc();
     const struct mode modes[] = {
-        {"locked", locked}, {"limit", limit}, {"addresses", addresses}, {"threads", threads}, {"fork", fork_meanwhile},
+        {"locked", locked}, {"limit", limit}, {"addresses", addresses}, {"threads", threads},
+        {"refused", refused}, {"fork", fork_meanwhile},
     };
     if (count == 4 && strcmp(arguments[1], "spread") == 0)
         spread(strtoull(arguments[2], NULL, 10), strtoull(arguments[3], NULL, 10));

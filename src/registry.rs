@@ -82,7 +82,8 @@ impl Drop for Table {
         let (start, size) = (self.places.as_ptr().cast(), Table::size_of(self.capacity));
         // SAFETY: the table is no longer reachable.
         if !unsafe { os::try_unmap(start, size) } {
-            // SAFETY: as above; its pages at least go back.
+            // SAFETY: as above; its pages at least go back. Its addresses do not serve again: all tables that a registry has outgrown are together
+            // smaller than the one that it has.
             unsafe { os::purge(start, size) };
         }
     }

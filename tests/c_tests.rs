@@ -225,6 +225,7 @@ programs! {
     locked_memory_under_a_limit: "slot_map.c", ["limit"], 60, [linked: Linked, preloaded: Preloaded];
     threads_under_a_limit_of_addresses: "slot_map.c", ["addresses"], 60, [linked: Linked, preloaded: Preloaded];
     slot_maps_outgrown: "slot_map.c", ["threads"], 120, [linked: Linked, preloaded: Preloaded];
+    slot_maps_that_cannot_be_unmapped: "slot_map.c", ["refused"], 120, [linked: Linked, preloaded: Preloaded];
     slot_maps_outgrown_and_forks: "slot_map.c", ["fork"], 120, [linked: Linked, preloaded: Preloaded];
     pages_dropped: "pages.c", ["drop"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];
     pages_and_other_threads: "pages.c", ["others"], 60, [linked: Linked, preloaded: Preloaded];

@@ -20,7 +20,7 @@ use super::batch::{Batch, Call, Part, Way};
 use super::bits::{runs, slots_mask};
 use super::*;
 use crate::mapping;
-use crate::registry::lock_with_room;
+use crate::registry::{Entry, lock_with_room};
 use crate::retain::Moment;
 use crate::sync::Guard;
 use core::sync::atomic::AtomicBool;
@@ -396,8 +396,11 @@ pub(super) fn make_arena() -> Option<(Guard<'static, Arenas>, &'static Arena)> {
     if !arenas.enter_arena(arena) {
         drop(arenas);
         let Some(roomy) = lock_with_room(&ARENAS, Arenas::overflow, mapping::stuck_memory) else {
-            // SAFETY: nobody has seen it.
-            let _ = unsafe { os::try_unmap(base, ARENA_SIZE) };
+            // Nobody has seen it.
+            mapping::let_go(Entry {
+                address: base as usize,
+                size: ARENA_SIZE,
+            });
             return None;
         };
         arenas = roomy;

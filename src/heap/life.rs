@@ -8,7 +8,7 @@
 //! program any more, and only in words that hold the number of that very thread. In a forked child the numbers are those of the parent's threads: no
 //! thread of the child has these mutexes on its list, so that none is marked there, and the heaps are found as orphans. The thread that forks gives its
 //! mutex back before, and has it anew after (`thread::fork`). Where a kernel
-//! has no robust mutexes none is ever held or marked; with musl, whose mark is in the second word, none is ever found.
+//! has no robust mutexes none is ever held or marked.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_int;

@@ -52,13 +52,18 @@ pub fn stuck_memory(bytes: usize) -> Option<NonNull<u8>> {
 }
 
 /// Gives a freed mapping that is in no table back to the system. What it refuses to unmap is purged and serves again.
-#[inline(never)]
 pub fn return_to_system(entry: Entry) {
+    uncount_held(entry.size);
+    let_go(entry);
+}
+
+/// As `return_to_system`, of whole pages that count as no block's, and that nobody uses any more. The caller holds no lock.
+#[inline(never)]
+pub fn let_go(entry: Entry) {
     let mut whole = entry;
     let mut purged = false;
-    uncount_held(entry.size);
     loop {
-        // SAFETY: freed mappings that are in no table.
+        // SAFETY: mapped, in nobody's use, and in no table.
         if unsafe { os::try_unmap(whole.address as *mut u8, whole.size) } {
             return;
         }

@@ -26,7 +26,7 @@ use crate::registry::{Entry, Registry, lock_with_room};
 use crate::retain::{self, Retained};
 use crate::sync::{Guard, Lock};
 use back::return_to_system;
-pub use back::{allocate_stuck, stuck_memory, take_stuck};
+pub use back::{allocate_stuck, let_go, stuck_memory, take_stuck};
 use cache::{Cache, Kept};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -304,7 +304,7 @@ pub fn allocate(
     };
     drop(mappings);
     // Before anything of it is touched, and not for what cannot be had.
-    make_room(missing);
+    make_room(if is_zero { size } else { missing });
     let mut mappings = MAPPINGS.lock();
     let entry = Entry {
         address: address.as_ptr() as usize,

@@ -80,8 +80,8 @@ unsafe extern "C" fn after_in_child() {
     }
 }
 
-/// The forking thread has its heap again, by the number that it has here. Over the fork it holds no mutex: in the child glibc before 2.25, and
-/// musl, leave it on the thread's list, where it would be once more from now on.
+/// The forking thread has its heap again, by the number that it has here. Over the fork it holds no mutex: glibc
+/// before 2.25 leaves it on the thread's list in the child, where it would be once more from now on.
 fn begin_life() {
     if let Some(heap) = own() {
         heap.life.begin();

@@ -12,8 +12,10 @@ use super::super::bin::Bin;
 use crate::arena;
 use crate::cpu;
 use crate::geometry::{SLOT_SHIFT, SLOT_SIZE};
+use crate::mapping;
 use crate::os;
 use crate::pool::Pool;
+use crate::registry;
 use crate::size_class::{CLASSES, SizeClass, TABLE};
 use core::cell::Cell;
 use core::mem::offset_of;
@@ -174,17 +176,16 @@ impl SlotTable {
         Some(table)
     }
 
-    /// Unmaps a table that `map` made.
+    /// Gives a table that `map` made back to the system.
     ///
     /// # Safety
-    /// Nobody can reach it any more.
+    /// Nobody can reach it any more, and the caller holds no lock.
     pub unsafe fn unmap(self) {
-        let start = self.0.cast_mut().cast();
         if let Some(size) = Self::mapped_bytes(self.places()) {
-            // SAFETY: passed on from the caller. A refusal costs addresses.
-            unsafe {
-                let _ = os::try_unmap(start, size) || os::purge(start, size);
-            }
+            mapping::let_go(registry::Entry {
+                address: self.0 as usize,
+                size,
+            });
         }
     }
 
