@@ -1,7 +1,11 @@
-//! The accounts of slots that every floor may read without a lock, and the shares of what may stay resident that hang on them.
+//! The accounts of slots: those of the arenas, and those that every floor may read without a lock; and the shares of what may stay resident that hang
+//! on them.
+//!
+//! What must hold: whenever the lock of the arenas is free, what is read without it is what the arenas count (`Arenas::publish_slots`).
 
 #[cfg(not(loom))]
 use super::is_giving_back;
+use super::{Arena, Arenas, USABLE_SLOTS};
 use crate::conf;
 use crate::geometry::SLOT_SHIFT;
 #[cfg(not(loom))]
@@ -24,13 +28,40 @@ pub fn resident_bytes() -> usize {
 }
 
 /// Slots that are taken, or free and may hold pages, of all arenas. Written under the lock.
-static HELD_SLOTS: AtomicUsize = AtomicUsize::new(0);
+pub(super) static HELD_SLOTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Notes how many slots are taken, and how many of the free ones may hold pages.
-pub(super) fn set_slots(taken: usize, may_hold_pages: usize) {
-    // Relaxed: an account.
-    TAKEN_SLOTS.store(taken, Ordering::Relaxed);
-    HELD_SLOTS.store(taken + may_hold_pages, Ordering::Relaxed);
+impl Arenas {
+    fn taken_slots(&self) -> usize {
+        self.counts.live * USABLE_SLOTS - self.free_slots
+    }
+
+    /// Counts the free slots of an arena.
+    pub(super) fn count(&mut self, arena: &Arena) {
+        self.empty += usize::from(arena.is_empty());
+        self.free_slots += arena.count();
+        self.dirty_slots += arena.dirty_free().count_ones() as usize;
+        self.lazy_slots += arena.lazy_free().count_ones() as usize;
+    }
+
+    /// The opposite of `count`.
+    pub(super) fn uncount(&mut self, arena: &Arena) {
+        self.empty -= usize::from(arena.is_empty());
+        self.free_slots -= arena.count();
+        self.dirty_slots -= arena.dirty_free().count_ones() as usize;
+        self.lazy_slots -= arena.lazy_free().count_ones() as usize;
+    }
+
+    /// Tells those who look without the lock how many slots are taken, and how many of the free ones may hold pages. To be called by whatever
+    /// has changed what is counted.
+    pub(super) fn publish_slots(&self) {
+        let taken = self.taken_slots();
+        // Relaxed: an account.
+        TAKEN_SLOTS.store(taken, Ordering::Relaxed);
+        HELD_SLOTS.store(
+            taken + self.dirty_slots + self.lazy_slots,
+            Ordering::Relaxed,
+        );
+    }
 }
 
 /// All bytes that may be resident.

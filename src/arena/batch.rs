@@ -70,6 +70,12 @@ impl Batch {
         self.parts.get(..self.count).unwrap_or(&[])
     }
 
+    /// Slots that go lazily.
+    pub(super) fn lazy_slots(&self) -> usize {
+        let lazy = self.parts().iter().filter(|part| part.way == Way::Lazily);
+        lazy.map(|part| part.slots.count_ones() as usize).sum()
+    }
+
     /// Hands the parts to the system. The lock is not held.
     #[inline(never)]
     pub(super) fn carry_out(&mut self) {

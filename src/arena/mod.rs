@@ -40,6 +40,8 @@ mod map;
 pub mod outside;
 #[cfg(not(loom))]
 mod purge;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use crate::conf;
 use crate::geometry::{
@@ -261,7 +263,7 @@ impl Arenas {
         arena.written.set(written);
         self.count(arena);
         self.enter_usable(arena);
-        account::set_slots(self.taken_slots(), self.dirty_slots + self.lazy_slots);
+        self.publish_slots();
     }
 
     /// Slots come free.
@@ -287,24 +289,6 @@ impl Arenas {
             dirty,
             arena.written.get() & !slots,
         );
-    }
-
-    fn taken_slots(&self) -> usize {
-        self.counts.live * USABLE_SLOTS - self.free_slots
-    }
-
-    fn count(&mut self, arena: &Arena) {
-        self.empty += usize::from(arena.is_empty());
-        self.free_slots += arena.count();
-        self.dirty_slots += arena.dirty_free().count_ones() as usize;
-        self.lazy_slots += arena.lazy_free().count_ones() as usize;
-    }
-
-    fn uncount(&mut self, arena: &Arena) {
-        self.empty -= usize::from(arena.is_empty());
-        self.free_slots -= arena.count();
-        self.dirty_slots -= arena.dirty_free().count_ones() as usize;
-        self.lazy_slots -= arena.lazy_free().count_ones() as usize;
     }
 
     /// A usable arena with a run of `count` free slots.
@@ -377,6 +361,7 @@ impl Arenas {
         arena.free.store(FREE_WHEN_EMPTY, Ordering::Relaxed);
         self.count(arena);
         self.enter_usable(arena);
+        self.publish_slots();
         true
     }
 
@@ -388,6 +373,7 @@ impl Arenas {
         self.leave_map(arena);
         self.uncount(arena);
         self.counts.live -= 1;
+        self.publish_slots();
     }
 }
 

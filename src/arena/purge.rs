@@ -56,7 +56,7 @@ impl Arenas {
     }
 
     /// How many may stay once some must go: half of the allowance, so that each purge covers many, and what is retained.
-    fn dirty_goal(&self) -> usize {
+    pub(super) fn dirty_goal(&self) -> usize {
         let allowance = self.dirty_allowance();
         (allowance - allowance / 2).saturating_add(self.retained.resident() >> SLOT_SHIFT)
     }
@@ -117,7 +117,7 @@ impl Arenas {
     /// Takes what goes back next off its arenas: empty arenas, then slots of the emptiest arenas, so that what the next pools will take,
     /// from the fullest, stays. Nothing when nothing must go, or the call has done its share.
     #[inline(never)]
-    fn choose(&mut self, call: &mut Call) -> Batch {
+    pub(super) fn choose(&mut self, call: &mut Call) -> Batch {
         let mut batch = Batch::empty();
         self.choose_empty(call, &mut batch);
         for bucket in (1..SLOTS).rev() {
@@ -176,8 +176,15 @@ impl Arenas {
         }
     }
 
-    /// The slots of an arena that are to go back next, and how.
-    fn due_slots(&self, arena: &Arena, call: &Call) -> (u64, Way) {
+    /// How many slots more may go lazily, beside those that this batch takes there. What another thread is taking there just now is not counted: should
+    /// the two be too many, the next call purges the rest.
+    fn lazy_room(&self, batch: &Batch) -> usize {
+        self.lazy_allowed()
+            .saturating_sub(self.lazy_slots + batch.lazy_slots())
+    }
+
+    /// The slots of an arena that are to go back next, and how: lazily if there is room for some more of these.
+    fn due_slots(&self, arena: &Arena, call: &Call, lazy_room: usize) -> (u64, Way) {
         if call.everything {
             return (arena.dirty_free() | arena.lazy_free(), Way::Purge);
         }
@@ -190,9 +197,9 @@ impl Arenas {
             return (slots, Way::Purge);
         }
         if self.dirty_slots > self.dirty_goal() && arena.dirty_free() != 0 {
-            let way = match self.lazy_slots < self.lazy_allowed() {
-                true => Way::Lazily,
-                false => Way::Purge,
+            let way = match lazy_room {
+                0 => Way::Purge,
+                _ => Way::Lazily,
             };
             return (arena.dirty_free(), way);
         }
@@ -205,14 +212,16 @@ impl Arenas {
     #[inline(never)]
     fn choose_slots(&mut self, arena: &Arena, call: &mut Call, batch: &mut Batch) {
         while batch.has_room() && !call.is_over() && self.must_purge(call) {
-            let (due, way) = self.due_slots(arena, call);
+            let lazy_room = self.lazy_room(batch);
+            let (due, way) = self.due_slots(arena, call, lazy_room);
             let Some((first, count)) = runs(due).next() else {
                 return;
             };
-            // No more is given up than somebody needs.
-            let count = match call.given_up {
-                0 => count,
-                bytes => count.min(bytes.div_ceil(SLOT_SIZE)),
+            let count = match (way, call.given_up) {
+                (Way::Lazily, _) => count.min(lazy_room),
+                (_, 0) => count,
+                // No more is given up than somebody needs.
+                (_, bytes) => count.min(bytes.div_ceil(SLOT_SIZE)),
             };
             let slots = slots_mask(first, count);
             batch.push(arena, slots, way, slots);
@@ -230,7 +239,7 @@ impl Arenas {
 
     /// What the system has taken comes free again, and so does what it refused.
     #[inline(never)]
-    fn end_batch(&mut self, batch: &Batch, call: &mut Call, now: Moment) {
+    pub(super) fn end_batch(&mut self, batch: &Batch, call: &mut Call, now: Moment) {
         for part in batch.parts() {
             // SAFETY: mapped, unless it was unmapped just now; then nothing follows the pointer.
             if part.way == Way::Unmap && !part.refused {
