@@ -6,12 +6,15 @@
 //! - `slot_map`: which slots are those of the heap's own pools, for `free`.
 //! - `life`: whether the thread that has a heap still lives.
 //! - `abandoned`: the pools that threads which ended left behind.
+//! - `news`: whether a walk over all pools may find what the one before did not.
 //! - `roster`: all heaps there are, those of threads and the spare ones.
 
 pub mod abandoned;
 mod bin;
 #[cfg(not(loom))]
 mod life;
+#[cfg(not(loom))]
+mod news;
 #[cfg(not(loom))]
 pub mod roster;
 #[cfg(not(loom))]

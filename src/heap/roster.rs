@@ -8,6 +8,7 @@
 #[cfg(feature = "watch")]
 pub mod outside;
 
+use super::news::Walk;
 use super::usedpools::{self, ABANDONED, Heap, HeapAndTable, purge_abandoned};
 use crate::arena;
 use crate::layout::mix;
@@ -87,7 +88,7 @@ impl Spare {
 }
 
 /// Visits every heap that entered before.
-fn each(mut visit: impl FnMut(&'static Heap)) {
+pub(super) fn each(mut visit: impl FnMut(&'static Heap)) {
     // Acquire: see `Spare::enter`.
     let mut next = LAST.load(Ordering::Acquire).cast_const();
     // SAFETY: heaps are never unmapped.
@@ -195,18 +196,23 @@ pub fn trim(own: Option<&Heap>) -> bool {
     returned
 }
 
-/// Gives back the empty pools of all heaps, and with `purges` also the free pages of the calling thread's own. True when there were any.
+/// Gives back the empty pools of all heaps, and with `purges` also the free pages of the calling thread's own. True when there were any. Without
+/// `purges` used pools are walked over only if there is news of them.
 pub fn relieve(own: Option<&Heap>, purges: bool) -> bool {
+    static WALK: Walk = Walk::new();
     rescue_orphans();
-    let mut returned = false;
-    each(|heap| {
-        if heap.leave_if_ended() {
-            SPARE.lock().add(heap);
-            returned = true;
-        }
-        returned |= heap.trim(own.is_some_and(|own| ptr::eq(own, heap)), purges);
-    });
-    returned
+    WALK.begin(|is_news| {
+        let mut returned = false;
+        each(|heap| {
+            if heap.leave_if_ended() {
+                SPARE.lock().add(heap);
+                returned = true;
+            }
+            let is_own = own.is_some_and(|own| ptr::eq(own, heap));
+            returned |= heap.trim(is_own, is_news || purges, purges);
+        });
+        returned
+    })
 }
 
 /// Whether something is so of any heap.

@@ -20,6 +20,7 @@
 use super::abandoned::AbandonedPools;
 use super::bin::Bin;
 use super::life::Life;
+use super::news::{self, Walk};
 use super::roster;
 use super::slack::{self, Turns};
 use super::slot_map::{FirstTable, SlotMap, SlotTable};
@@ -279,25 +280,17 @@ impl Heap {
         Some(pool)
     }
 
-    /// Gives empty pools back to their arenas. With `own`, only for the heap's thread, what is in its bins as well, and the free pages
-    /// of all others. True when there were any.
-    pub fn trim(&self, own: bool, purges: bool) -> bool {
+    /// Gives empty pools back to their arenas: those that are kept, and with `walks` all others. With `own`, only for the heap's thread, what is in its
+    /// bins as well, and with `purges` the free pages of all others. True when there were any.
+    pub fn trim(&self, own: bool, walks: bool, purges: bool) -> bool {
         let mut lists = self.lists.lock();
         let mut returned = false;
         for class in 1..CLASSES {
             if own {
                 lists.empty_bin(self, class);
             }
-            for pool in lists.used[class].iter() {
-                // If all blocks in use were freed remotely, nobody can change the count. Of pools of another thread without
-                // any in use only the kept ones are taken: for others that thread is on its way here itself.
-                let remote = pool.remote.count();
-                let kept = lists.kept.iter().any(|kept| ptr::eq(*kept, pool));
-                let empty = remote == pool.in_use() && !pool.awaits_owner();
-                if empty && (own || remote > 0 || kept) {
-                    lists.give_back_empty(&self.map, pool);
-                    returned = true;
-                }
+            if walks {
+                returned |= lists.give_back_empty_of(self, class, own);
             }
             if !(own && purges) {
                 continue;
@@ -312,6 +305,7 @@ impl Heap {
                 returned |= purged | lists.put_back(self, pool);
             }
         }
+        returned |= lists.give_back_kept(self);
         self.give_back(lists, own.then_some(self));
         returned
     }
@@ -420,8 +414,8 @@ impl Heap {
 
     /// Blocks that this heap's threads freed into pools of others.
     pub fn remote_frees(&self) -> usize {
-        // Relaxed: a statistic.
-        self.remote_frees.load(Ordering::Relaxed)
+        // Acquire: see `news`. For others a statistic.
+        self.remote_frees.load(Ordering::Acquire)
     }
 
     pub(super) fn hold_for_fork(&self) {
@@ -679,6 +673,33 @@ impl Lists {
         self.vacant.push_back(pool);
     }
 
+    /// Gives back the empty used pools of a class that are not kept. True when there were any.
+    fn give_back_empty_of(&mut self, heap: &Heap, class: usize, own: bool) -> bool {
+        let mut returned = false;
+        for pool in self.used[class].iter() {
+            // If all blocks in use were freed remotely, nobody can change the count. Other pools without any in use are for their thread to give
+            // back, which is on its way here.
+            let remote = pool.remote.count();
+            let empty = remote == pool.in_use() && !pool.awaits_owner();
+            if empty && (own || remote > 0) {
+                self.give_back_empty(&heap.map, pool);
+                returned = true;
+            }
+        }
+        returned
+    }
+
+    /// Gives back the empty pools that are kept. True when there were any.
+    fn give_back_kept(&mut self, heap: &Heap) -> bool {
+        let mut returned = false;
+        // SAFETY: kept pools are used ones, which are live.
+        while let Some(pool) = unsafe { self.kept[0].as_ref() } {
+            self.give_back_empty(&heap.map, pool);
+            returned = true;
+        }
+        returned
+    }
+
     /// Takes an empty used pool out of the heap.
     fn take_out_empty(&mut self, map: &SlotMap, pool: &Pool) {
         debug_assert!(pool.in_use() == 0);
@@ -825,10 +846,11 @@ fn release_vacant(pool: &Pool) {
 /// it if it is vacant instead, since it was empty: the caller then gives it back to its arena.
 #[must_use]
 fn abandon(pool: &Pool) -> Option<&Pool> {
-    match pool.is_nearly_full() && pool.try_become_full() {
-        true => None,
-        false => leave_to_all(pool),
+    if pool.is_nearly_full() && pool.try_become_full() {
+        news::tell();
+        return None;
     }
+    leave_to_all(pool)
 }
 
 /// As `abandon`, to whoever needs it, however little of it is free.
@@ -859,6 +881,11 @@ fn abandon_at_once(pool: &Pool) {
 /// Leaves full pools that have free blocks all the same to whoever needs these. For when the system has no memory. True when there were any.
 #[cold]
 pub fn open_full_pools() -> bool {
+    static WALK: Walk = Walk::new();
+    WALK.begin(|is_news| is_news && open_all_full())
+}
+
+fn open_all_full() -> bool {
     let found = PoolList::new();
     // The lock of the abandoned ones comes before that of the arenas, which is held here.
     let mut abandoned = None;
@@ -889,6 +916,8 @@ pub fn open_full_pools() -> bool {
         ABANDONED.remove(pool);
         pool.become_used_by(ptr::null());
         abandon_at_once(pool);
+        // What came behind it was not looked at.
+        news::tell();
     }
     any
 }
@@ -932,12 +961,14 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         }
     }
     if let Some(heap) = heap {
-        // Relaxed, and no read-modify-write: a statistic, which only this thread writes.
+        // Relaxed, and no read-modify-write: only this thread writes it. Release: see `news`.
         let frees = heap.remote_frees.load(Ordering::Relaxed);
-        heap.remote_frees.store(frees + 1, Ordering::Relaxed);
+        heap.remote_frees.store(frees + 1, Ordering::Release);
         if frees.is_multiple_of(REMOTE_FREES_A_DECAY) {
             slack::decay();
         }
+    } else {
+        news::tell();
     }
 }
 
@@ -1104,8 +1135,9 @@ fn is_on_a_list_of(pool: &Pool, block: &Block) -> bool {
             }
             pool.become_used_by(ptr::null());
             let free = pool.is_on_a_list(block);
-            if abandoned || !pool.try_become_full() {
-                abandon_at_once(pool);
+            match !abandoned && pool.try_become_full() {
+                true => news::tell(),
+                false => abandon_at_once(pool),
             }
             return free;
         }

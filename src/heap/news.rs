@@ -1,0 +1,50 @@
+//! Whether a walk over all pools, for when the system has no memory, may find what the one before did not.
+//!
+//! What it owns: `LEFT`. A program that goes on after `malloc` has failed fails many times in a row: each time it would walk over its whole heap in vain.
+//!
+//! What must hold: what such a walk could find is told here, or in the heaps' own figures, after it is there to be found. What the calling
+//! thread itself has in its bins, and the empty pools that heaps keep, are few and looked at each time. A block that was posted while its pool's owner
+//! was just entering that in its slot map (`SlotMap::leave_posted`) is missed until the next news.
+
+use super::roster;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Full pools that were left with free blocks in them, and blocks freed into pools of others by threads without a heap.
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+
+/// Tells of one more.
+pub fn tell() {
+    // Release: whoever sees it finds what it tells of.
+    LEFT.fetch_add(1, Ordering::Release);
+}
+
+/// A number that only grows, and is another once something is news.
+fn news() -> usize {
+    // Acquire: with `tell`.
+    let mut news = LEFT.load(Ordering::Acquire);
+    roster::each(|heap| news = news.wrapping_add(heap.remote_frees()));
+    news
+}
+
+/// One kind of walk.
+pub struct Walk {
+    /// The news when it last began.
+    last: AtomicUsize,
+}
+
+impl Walk {
+    pub const fn new() -> Self {
+        Walk {
+            last: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    /// Calls `walk`, which is told whether there is news since it was last called.
+    pub fn begin<R>(&self, walk: impl FnOnce(bool) -> R) -> R {
+        let news = news();
+        // Relaxed, both: should two threads walk at once, each has seen what its own news tell of.
+        let found = walk(self.last.load(Ordering::Relaxed) != news);
+        self.last.store(news, Ordering::Relaxed);
+        found
+    }
+}
