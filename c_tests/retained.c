@@ -4,6 +4,7 @@
  * What must hold, each under the name of its check:
  * - twice: a large buffer that was filled and freed twice keeps nothing resident that the system cannot take at any moment.
  * - phases: needs that move from pools to runs to mappings and back do not add up, not even in the peak.
+ * - dropped: what a small churn has earned does not stay once far more than that is dropped.
  * - calls: a hundred calls a second, of whatever kind (mappings, runs, blocks of another thread), forget within ten seconds.
  */
 #include "page_floor.h"
@@ -110,6 +111,32 @@ static void phases(void)
     CHECK(peak < most, "the peak is %.1f MiB, %.1f were live at most", mib(peak), mib(LIVE));
 }
 
+/* Builds up so many bytes of small blocks and frees them all, last first. */
+static void build_up_and_drop(size_t bytes, size_t size)
+{
+    size_t count = bytes / size;
+    CHECK(count <= MOST_BLOCKS, "%zu blocks", count);
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = malloc(size);
+        CHECK(blocks[i], "no block of %zu bytes", size);
+        memset(blocks[i], 1, size);
+    }
+    while (count > 0)
+        free(blocks[--count]);
+}
+
+static void dropped(void)
+{
+    /* The array's own pages are there from the start. */
+    memset(blocks, 0, 200 * MIB / 480 * sizeof blocks[0]);
+    size_t before = held();
+    for (int again = 0; again < 50; again++)
+        build_up_and_drop(24 * MIB, 480);
+    CHECK(held() > before + 12 * MIB, "the churn earned nothing: the test is of no use");
+    build_up_and_drop(200 * MIB, 480);
+    CHECK(held() < before + (8 + OWN) * MIB, "%.1f MiB stay", mib(held() - before));
+}
+
 static void *free_all_of(void *unused)
 {
     for (int i = 0; i < 1000; i++) {
@@ -174,11 +201,11 @@ static void calls(void)
 
 int main(int count, char **arguments)
 {
-    static const struct mode modes[] = {{"twice", twice}, {"phases", phases}, {"calls", calls}};
+    static const struct mode modes[] = {{"twice", twice}, {"phases", phases}, {"dropped", dropped}, {"calls", calls}};
 
     require_pymalloc();
     want_small_pages();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
-    FAIL("usage: %s twice|phases|calls", arguments[0]);
+    FAIL("usage: %s twice|phases|dropped|calls", arguments[0]);
 }

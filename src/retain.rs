@@ -15,6 +15,9 @@
 //! Wanted bytes that stay unused for a fifth of a second, or for as long as it took to want them, are forgotten. There is no timer: an idle process keeps what is
 //! retained until it works again.
 //!
+//! A drop of more than may be retained is forgotten with all that was wanted before it. Whatever stayed would save little of what the
+//! program must fault in, should it ever grow like that again.
+//!
 //! What must hold: `give_back` is told only of what would have stayed, had more been wanted. Otherwise what is wanted grows with every
 //! turn. `RETAINED` is the sum of `resident` of all kinds.
 
@@ -130,6 +133,8 @@ pub struct Retained {
     /// Bytes given back and not asked for again yet.
     returned: usize,
     returned_at: Moment,
+    /// Bytes given back since any were last asked for again.
+    dropped: usize,
     /// The least of what is wanted that was unused since `since`.
     least_unused: usize,
     since: Moment,
@@ -150,6 +155,7 @@ impl Retained {
             lazily: true,
             returned: 0,
             returned_at: 0,
+            dropped: 0,
             least_unused: usize::MAX,
             since: 0,
             latest_unused: 0,
@@ -217,6 +223,11 @@ impl Retained {
         self.forget_late(now);
         self.returned += bytes;
         self.returned_at = now;
+        self.dropped += bytes;
+        if self.dropped > MOST.max(2 * self.wanted) {
+            self.dropped = 0;
+            self.change(0, 0);
+        }
     }
 
     /// So many bytes that are not resident are asked for. `now` is called only if something was given back.
@@ -235,6 +246,7 @@ impl Retained {
             return;
         }
         self.returned -= again;
+        self.dropped = 0;
         if self.wanted == 0 {
             self.since = now;
         }
@@ -260,6 +272,7 @@ impl Retained {
     fn forget_late(&mut self, now: Moment) {
         if now.saturating_sub(self.returned_at) > horizon(self.returned) {
             self.returned = 0;
+            self.dropped = 0;
         }
     }
 
@@ -435,6 +448,23 @@ mod tests {
         assert_eq!(retained.wanted(), 70 * MEGABYTE);
         // Nothing happens for a while.
         assert!(retained.observe(0, 0, time + 2 * SECOND));
+        assert_eq!(retained.wanted(), 0);
+    }
+
+    #[test]
+    fn a_drop_of_more_than_may_be_retained_is_forgotten() {
+        let mut retained = Retained::nothing();
+        retained.give_back(10 * MEGABYTE, SECOND);
+        retained.ask(10 * MEGABYTE, 0, || SECOND);
+        // Some of it is asked for again in between: no drop.
+        for _ in 0..10 {
+            retained.give_back(MOST / 2, SECOND);
+            retained.ask(1, 0, || SECOND);
+        }
+        assert_eq!(retained.wanted(), 10 * MEGABYTE + 10);
+        retained.give_back(MOST, SECOND);
+        assert_eq!(retained.wanted(), 10 * MEGABYTE + 10);
+        retained.give_back(1, SECOND);
         assert_eq!(retained.wanted(), 0);
     }
 
