@@ -5,6 +5,7 @@
  * - twice: a large buffer that was filled and freed twice keeps nothing resident that the system cannot take at any moment.
  * - phases: needs that move from pools to runs to mappings and back do not add up, not even in the peak.
  * - dropped: what a small churn has earned does not stay once far more than that is dropped.
+ * - bounded: no call, however large its block, takes longer because all that is retained has to go.
  * - calls: a hundred calls a second, of whatever kind (mappings, runs, blocks of another thread), forget within ten seconds.
  */
 #include "page_floor.h"
@@ -137,6 +138,23 @@ static void dropped(void)
     CHECK(held() < before + (8 + OWN) * MIB, "%.1f MiB stay", mib(held() - before));
 }
 
+/* Runs, which the arenas retain. */
+static void bounded(void)
+{
+    enum { SIZE = 200000, COUNT = 1000 };
+    for (int again = 0; again < 4; again++) {
+        for (int i = 0; i < COUNT; i++)
+            CHECK((blocks[i] = hide(malloc(SIZE))) && memset(blocks[i], 1, SIZE), "no block");
+        for (int i = 0; i < COUNT; i++)
+            free(blocks[i]);
+    }
+    size_t before = resident();
+    CHECK(before > 150 * MIB, "only %.1f MiB were retained", mib(before));
+    CHECK(hide(malloc(400 * MIB)), "no block of 400 MiB");
+    size_t after = resident(), gone = before > after ? before - after : 0;
+    CHECK(gone > 32 * MIB && gone < 72 * MIB, "%.1f MiB of %.1f go in one call", mib(gone), mib(before));
+}
+
 static void *free_all_of(void *unused)
 {
     for (int i = 0; i < 1000; i++) {
@@ -201,11 +219,14 @@ static void calls(void)
 
 int main(int count, char **arguments)
 {
-    static const struct mode modes[] = {{"twice", twice}, {"phases", phases}, {"dropped", dropped}, {"calls", calls}};
+    static const struct mode modes[] = {
+        {"twice", twice}, {"phases", phases}, {"dropped", dropped},
+        {"bounded", bounded}, {"calls", calls},
+    };
 
     require_pymalloc();
     want_small_pages();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
-    FAIL("usage: %s twice|phases|dropped|calls", arguments[0]);
+    FAIL("usage: %s twice|phases|dropped|bounded|calls", arguments[0]);
 }

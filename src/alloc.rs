@@ -20,6 +20,7 @@ use crate::large;
 use crate::mapping;
 use crate::os::{self, SMALLEST_PAGE};
 use crate::pool::{Block, NotAllocated, Pool};
+use crate::retain;
 use crate::size_class::{self, TABLE};
 use crate::thread;
 use core::mem::MaybeUninit;
@@ -118,14 +119,15 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
         .unwrap_or(FAILED)
 }
 
-/// What is retained anywhere goes before so many bytes more are touched, if that raises the peak.
+/// What is retained anywhere goes before so many bytes more are touched, if that raises the peak, as far as one call goes.
 #[inline(never)]
 fn make_room(bytes: usize) {
     if bytes > 0 {
+        let at_once = bytes.min(retain::MOST_AT_ONCE);
         arena::before_new_memory(bytes, &mut || {
-            mapping::give_up_for_own(bytes);
-            arena::give_up(bytes);
-            heap::give_up(bytes);
+            mapping::give_up_for_own(at_once);
+            arena::give_up(at_once);
+            heap::give_up(at_once);
         });
     }
 }

@@ -29,7 +29,7 @@
 //!
 //! Not by `FUTEX_LOCK_PI`, which lends the holder the priority of who waits: the word would have to be the holder's thread number, which every
 //! lock would have to look up and `fork` to replace, the lock could not be the mutex that it is, and who is woken gets the lock handed over, at a
-//! switch of threads each time. No critical section makes a system call or takes longer than microseconds, so that a thread of a
+//! switch of threads each time. No critical section makes a system call, but for the clock where that is one (`retain::now`), or takes longer than microseconds, so that a thread of a
 //! priority in between can hold up a waiter only by as long as it keeps the processor from the holder, as with the C library's mutexes.
 //!
 //! A lock is never unmapped, so that its word is there when the lock has been another's for long.
