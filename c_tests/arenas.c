@@ -314,8 +314,8 @@ int main(int count, char **arguments)
     require_pymalloc();
     CHECK(count == 2, "usage: %s KEPT", arguments[0]);
     if (!getenv("PYMALLOC_CONF")) {
-        /* What is learned keeps empty arenas mapped for a while: begin anew without that. */
-        CHECK(setenv("PYMALLOC_CONF", "learning=0", 1) == 0, "setenv fails: errno %d", errno);
+        /* What is retained keeps empty arenas mapped for a while: begin anew without that. */
+        CHECK(setenv("PYMALLOC_CONF", "retain=0", 1) == 0, "setenv fails: errno %d", errno);
         execv("/proc/self/exe", arguments);
         FAIL("the program cannot begin anew: errno %d", errno);
     }

@@ -71,7 +71,7 @@ static void let_end(int round)
 int main(int count, char **arguments)
 {
     CHECK(count == 2, "usage: %s PATH", arguments[0]);
-    forbid_learning(arguments);
+    forbid_retaining(arguments);
     CHECK(dlsym(RTLD_DEFAULT, "pymalloc_inspect") == NULL, "pymalloc is linked or preloaded: this test is about neither");
     size_t resident_then = 0, mapped_then = 0;
     char *survivor = NULL;

@@ -27,10 +27,10 @@ MAYBE_UNUSED static void want_small_pages(void)
     CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0, "prctl(PR_SET_THP_DISABLE) fails: errno %d", errno);
 }
 
-/* What the library keeps because it has learned to is beside the promise. Begins the program anew, without that. */
-MAYBE_UNUSED static void forbid_learning(char **arguments)
+/* What the library retains is beside the promise. Begins the program anew, without that. */
+MAYBE_UNUSED static void forbid_retaining(char **arguments)
 {
-    static const char setting[] = "learning=0";
+    static const char setting[] = "retain=0";
     const char *settings = getenv("PYMALLOC_CONF");
     if (settings && strstr(settings, setting))
         return;

@@ -390,7 +390,7 @@ int main(int argument_count, char **arguments)
         misuse(call, purged_block(strtoull(arguments[3], NULL, 0), strcmp(which, "purged-end") == 0));
         return 0;
     }
-    forbid_learning(arguments);
+    forbid_retaining(arguments);
     if (strcmp(which, "drop") == 0)
         drops();
     else if (strcmp(which, "others") == 0)

@@ -378,7 +378,7 @@ int main(int count, char **arguments)
     int rounds = count == 4 ? atoi(arguments[3]) : DEFAULT_ROUNDS;
     uint64_t random = seed * MOST_THREADS + (uint64_t)threads;
 
-    forbid_learning(arguments);
+    forbid_retaining(arguments);
     want_small_pages();
     measure_pools();
     most_blocks = MOST_BLOCKS / (size_t)threads;

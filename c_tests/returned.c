@@ -8,7 +8,7 @@
  * - locked: one locked page keeps no other memory from going back.
  * - refused: where all memory is locked, the system is not asked to take it at every free.
  * - protected: the library never reads a live block, which the program may have protected; free looks at its own only.
- * - learned: what is kept of equal spikes is at most what one of them takes, however many there are.
+ * - retained: what stays of equal spikes is at most what one of them takes, however many there are.
  * - forgotten: it goes back in a process that works again, though it takes nothing from its arenas.
  * - busy: pools go back whose blocks another thread frees while their owner is busy, though the owner sleeps then for ever.
  * - ended: free pages go back in the pools of threads that have ended, whatever threads came after them.
@@ -167,7 +167,7 @@ static void protected(void)
     }
 }
 
-/* Spikes of `count` blocks of `size` bytes. What was learned may not exceed what a spike takes, rounded up. */
+/* Spikes of `count` blocks of `size` bytes. What is retained may not exceed what a spike takes, rounded up. */
 static void spike(size_t count, size_t size)
 {
     for (int again = 0; again < 25; again++) {
@@ -178,13 +178,13 @@ static void spike(size_t count, size_t size)
         for (size_t i = 0; i < count; i++)
             free(blocks[i]);
         size_t most = count * size / 4 * 5 + 8 * MIB;
-        size_t wanted = figure("<learned_bytes>") + figure("<lazy_bytes>");
+        size_t wanted = figure("<retained_bytes>") + figure("<lazy_bytes>");
         CHECK(wanted < most, "%zu bytes retained of spikes of %zu", wanted, count * size);
     }
     malloc_trim(0);
 }
 
-static void learned(void)
+static void retained(void)
 {
     spike(MOST, 400);
     spike(300, 500000);
@@ -195,7 +195,7 @@ static void learned(void)
         free(blocks[0]);
         memset(hide(blocks[0] = malloc(600000)), 1, 600000);
         free(blocks[0]);
-        CHECK(figure("<learned_bytes>") < 8 * MIB, "%zu bytes learned of a block of 4 MB", figure("<learned_bytes>"));
+        CHECK(figure("<retained_bytes>") < 8 * MIB, "%zu bytes retained of a block of 4 MB", figure("<retained_bytes>"));
     }
 }
 
@@ -212,7 +212,7 @@ static void forgotten(void)
             free(blocks[i]);
     }
     /* No more than this stays resident; what is beyond the system may take at any moment. */
-    CHECK(figure("<learned_bytes>") == 32 * MIB, "%zu bytes retained", figure("<learned_bytes>"));
+    CHECK(figure("<retained_bytes>") == 32 * MIB, "%zu bytes retained", figure("<retained_bytes>"));
     CHECK(figure("<lazy_bytes>") > 64 * MIB, "only %zu bytes are lazy", figure("<lazy_bytes>"));
     nanosleep(&(struct timespec){2, 0}, NULL);
     /* All is forgotten here, and a part of it goes back. */
@@ -312,7 +312,7 @@ static void ended_before(int others)
 
 static void ended(void)
 {
-    /* Each in a process that has learned nothing. */
+    /* Each in a process that retains nothing. */
     for (int others = 0; others < 3; others++) {
         int status;
         pid_t child = fork();
@@ -329,11 +329,11 @@ int main(int count, char **arguments)
 {
     static const struct mode modes[] = {
         {"zeroed", zeroed},   {"shrunk", shrunk},       {"locked", locked}, {"refused", refused}, {"protected", protected},
-        {"learned", learned}, {"forgotten", forgotten}, {"busy", busy},     {"ended", ended}};
+        {"retained", retained}, {"forgotten", forgotten}, {"busy", busy},     {"ended", ended}};
 
     require_pymalloc();
     want_small_pages();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
-    FAIL("usage: %s zeroed|shrunk|locked|refused|protected|learned|forgotten|busy|ended", arguments[0]);
+    FAIL("usage: %s zeroed|shrunk|locked|refused|protected|retained|forgotten|busy|ended", arguments[0]);
 }

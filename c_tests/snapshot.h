@@ -123,9 +123,9 @@ static const char *const figures[] = {
     "},\"slots\":{\"free\":",
     ",\"purged\":",
     ",\"dirty_bytes\":",
-    "},\"pages\":{\"noted_bytes\":",
+    "},\"pages\":{\"unscanned_bytes\":",
     ",\"purged_bytes\":",
-    "},\"learned_bytes\":",
+    "},\"retained_bytes\":",
     ",\"large\":{\"count\":",
     ",\"bytes\":",
     "},\"mappings\":{\"count\":",
@@ -134,8 +134,8 @@ static const char *const figures[] = {
     "},\"heaps\":{\"live\":",
     ",\"spare\":",
     "},\"remote_frees\":",
-    ",\"slack\":{\"bytes\":",
-    ",\"allowed_bytes\":",
+    ",\"budget\":{\"used_bytes\":",
+    ",\"bytes\":",
     "},\"lazy_bytes\":",
 };
 _Static_assert(sizeof(pymalloc_stats) == COUNT_OF(figures) * sizeof(size_t), "a figure has no place in the JSON");

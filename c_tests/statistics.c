@@ -122,8 +122,8 @@ static void all_formats_agree(void)
     CHECK(number_in_table(table, "bytes of large blocks") == stats.large_bytes &&
               number_in_xml(xml, "<large_bytes>") == stats.large_bytes,
           "bytes of large blocks differ");
-    CHECK(number_in_table(table, "bytes that are allowed to") == stats.slack_allowed_bytes &&
-              number_in_xml(xml, "<slack_allowed_bytes>") == stats.slack_allowed_bytes,
+    CHECK(number_in_table(table, "bytes that are allowed to") == stats.budget_bytes &&
+              number_in_xml(xml, "<budget_bytes>") == stats.budget_bytes,
           "the last figures differ");
     for (size_t class = 1; class < MOST_CLASSES; class++) {
         const struct class_figures *row = &totals.classes[class];
@@ -160,7 +160,7 @@ static void figures_are_exact(void)
     free(large);
     free(mapping);
     pymalloc_stats after = get();
-    CHECK(after.mappings_kept_bytes >= 3 * MIB && after.slack_bytes >= after.mappings_kept_bytes, "a kept mapping is not counted");
+    CHECK(after.mappings_kept_bytes >= 3 * MIB && after.budget_used_bytes >= after.mappings_kept_bytes, "a kept mapping is not counted");
     CHECK(after.large_count == before.large_count && after.bytes_in_use == before.bytes_in_use, "what was freed still counts");
 }
 

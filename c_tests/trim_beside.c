@@ -89,7 +89,7 @@ int main(int count, char **arguments)
     (void)count;
     require_pymalloc();
     if (!getenv("PYMALLOC_CONF")) {
-        setenv("PYMALLOC_CONF", "slack=4g,learning=0", 1);
+        setenv("PYMALLOC_CONF", "resident_budget=4g,retain=0", 1);
         execv("/proc/self/exe", arguments);
         FAIL("execv fails with errno %d", errno);
     }

@@ -167,9 +167,9 @@ typedef struct pymalloc_stats {
      */
     size_t slots_dirty_bytes;
     /**
-     * Bytes of the blocks freed in pools since these were last looked at for free pages.
+     * Bytes of the blocks freed in pools since these were last scanned for free pages.
      */
-    size_t pages_noted_bytes;
+    size_t pages_unscanned_bytes;
     /**
      * Bytes of the pages inside pools that were given back and are not in use again.
      */
@@ -177,7 +177,7 @@ typedef struct pymalloc_stats {
     /**
      * Bytes that may stay resident beyond all else since they were given back too early before.
      */
-    size_t learned_bytes;
+    size_t retained_bytes;
     /**
      * Large blocks: those that take whole slots.
      */
@@ -213,11 +213,11 @@ typedef struct pymalloc_stats {
     /**
      * Bytes that may be resident without a live block: free slots, what was freed in pools, and freed mappings.
      */
-    size_t slack_bytes;
+    size_t budget_used_bytes;
     /**
      * How many that may be.
      */
-    size_t slack_allowed_bytes;
+    size_t budget_bytes;
     /**
      * Bytes without a live block, beside these, that the system may take at any moment. While it has memory enough they still count as resident.
      */

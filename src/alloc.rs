@@ -13,8 +13,8 @@ use crate::arena::{self, Slot};
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
 use crate::heap::{
-    self, Bin, Heap, MapPlace, SlotTable, after_event, free_foreign, free_own, is_free,
-    open_full_pools, roster,
+    self, Bin, Heap, MapPlace, SlotTable, after_event, free_foreign, free_own, heaps, is_free,
+    open_full_pools,
 };
 use crate::large;
 use crate::mapping;
@@ -164,7 +164,7 @@ fn could_come(size: usize) -> bool {
 /// of are addresses, mappings, or memory that it has promised, and these stay so. What is walked over are pools that have free blocks.
 #[cold]
 fn relieve() -> bool {
-    let pools = roster::relieve(thread::own(), false);
+    let pools = heaps::relieve(thread::own(), false);
     let mappings = mapping::trim();
     let arenas = arena::trim();
     pools | mappings | arenas
@@ -172,7 +172,7 @@ fn relieve() -> bool {
 
 /// Returns everything to the system that can be returned now. True if there was anything.
 pub fn trim() -> bool {
-    let pools = roster::trim(thread::own());
+    let pools = heaps::trim(thread::own());
     let mappings = mapping::trim();
     let arenas = arena::trim();
     pools | mappings | arenas
@@ -350,7 +350,7 @@ fn find_protected(address: usize, protected: bool) -> Result<Place<'static>, Fau
                 }
                 Ok(block) => Ok(Place::Pool(pool, block)),
                 Err(NotAllocated::Interior) => Err(Fault::Interior),
-                Err(NotAllocated::Hidden) => Err(Fault::AlreadyFree),
+                Err(NotAllocated::Purged) => Err(Fault::AlreadyFree),
                 Err(NotAllocated::Untouched) => Err(Fault::NeverAllocated),
             }
         }

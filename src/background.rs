@@ -1,4 +1,4 @@
-//! The optional background thread: it gives back what was learned while the program does nothing, and writes statistics and
+//! The optional background thread: it gives back what is retained while the program does nothing, and writes statistics and
 //! snapshots of the heap when a signal asks for them, or at intervals, at which it tells the collector the figures too.
 //!
 //! There is none unless `conf::BACKGROUND_PURGE`, `conf::STATS_SIGNAL`, `conf::HEAPMAP_EVERY` or `conf::collector` says so: the bound on
@@ -15,7 +15,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Between two looks at what was learned: a few times the shortest stretch after which something counts as unused.
+/// Between two looks at what is retained: a few times the shortest stretch after which something counts as unused.
 const PURGE_MILLISECONDS: usize = 100;
 
 /// Between two times that the collector is told the figures. The first comes soon, since many a process is short, and each of the next after twice

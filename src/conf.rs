@@ -53,7 +53,7 @@ impl Setting {
     }
 }
 
-/// Bytes of freed mappings that are kept for reuse. 4 MiB: half of the slack that the memory promise
+/// Bytes of freed mappings that are kept for reuse. 4 MiB: half of what the memory promise
 /// leaves, so that a loop of large temporaries does not fault its pages anew each time.
 pub static MAPPING_CACHE: Setting = Setting::new("mapping_cache", 4 << 20, BYTES);
 
@@ -63,15 +63,15 @@ pub static EMPTY_ARENAS: Setting = Setting::new("empty_arenas", 1, 1);
 
 /// Bytes that may stay resident in pools and arenas without a live block, however small the process: with the cache of mappings
 /// that makes the 8 MiB of the promise.
-pub static SLACK: Setting = Setting::new("slack", 4 << 20, BYTES);
+pub static RESIDENT_BUDGET: Setting = Setting::new("resident_budget", 4 << 20, BYTES);
 
 /// What may stay beside them, as a part of what is in use: an eighth. 0 for nothing.
-pub static SLACK_PART: Setting = Setting::new("slack_part", 8, 1 << 20);
+pub static BUDGET_PART: Setting = Setting::new("budget_part", 8, 1 << 20);
 
-/// Whether memory that was given back and soon asked for again is kept the next time.
-pub static LEARNING: Setting = Setting::new("learning", 1, 1);
+/// Whether memory that was given back and soon asked for again is retained the next time.
+pub static RETAIN: Setting = Setting::new("retain", 1, 1);
 
-/// Whether a thread gives back what was learned when the program does nothing.
+/// Whether a thread gives back what is retained when the program does nothing.
 pub static BACKGROUND_PURGE: Setting = Setting::new("background_purge", 0, 1);
 
 /// Whether the statistics are written to stderr when the program exits.
@@ -92,9 +92,9 @@ pub static COLLECTOR_WAIT: Setting = Setting::new("collector_wait", 0, i32::MAX 
 static SETTINGS: [&Setting; 10] = [
     &MAPPING_CACHE,
     &EMPTY_ARENAS,
-    &SLACK,
-    &SLACK_PART,
-    &LEARNING,
+    &RESIDENT_BUDGET,
+    &BUDGET_PART,
+    &RETAIN,
     &BACKGROUND_PURGE,
     &STATS_AT_EXIT,
     &STATS_SIGNAL,
@@ -244,6 +244,16 @@ fn find(key: &[u8]) -> Option<&'static Setting> {
     SETTINGS.iter().copied().find(|known| known.key == padded)
 }
 
+/// What a setting is called that had another name before.
+fn renamed(key: &[u8]) -> Option<&'static Setting> {
+    match key {
+        b"slack" => Some(&RESIDENT_BUDGET),
+        b"slack_part" => Some(&BUDGET_PART),
+        b"learning" => Some(&RETAIN),
+        _ => None,
+    }
+}
+
 /// How many bytes of the longer of two names are not at the start or the end of both, capital letters aside: few when one was mistyped in
 /// one place.
 #[inline(never)]
@@ -290,6 +300,8 @@ enum Mistake {
     OutOfRange(&'static Setting),
     Nothing,
     TooLong,
+    /// None at all: it is obeyed.
+    OldName(&'static Setting),
 }
 
 impl Mistake {
@@ -306,6 +318,10 @@ impl Mistake {
             Mistake::OutOfRange(setting) => setting.write_form(text.text("is out of range")),
             Mistake::Nothing => text.text("names no file"),
             Mistake::TooLong => text.text("is too long a path"),
+            Mistake::OldName(setting) => text
+                .text("is obeyed, but is called ")
+                .bytes(setting.name())
+                .text(" now"),
         };
     }
 }
@@ -337,12 +353,13 @@ fn apply(key: &[u8], value: Option<&[u8]>) -> Result<(), Mistake> {
         COLLECTOR => return COLLECTOR_NAME.set(value),
         _ => {}
     }
-    let setting = find(key).ok_or(Mistake::Unknown)?;
+    let old = renamed(key);
+    let setting = old.or_else(|| find(key)).ok_or(Mistake::Unknown)?;
     match parse_number(value) {
         Some(number) if number <= setting.largest => {
             // Relaxed: see `Setting::get`.
             setting.value.store(number, Ordering::Relaxed);
-            Ok(())
+            old.map_or(Ok(()), |setting| Err(Mistake::OldName(setting)))
         }
         Some(_) => Err(Mistake::OutOfRange(setting)),
         None => Err(Mistake::NoNumber(setting)),
@@ -458,8 +475,8 @@ mod tests {
     #[test]
     fn the_nearest_name() {
         for (name, known) in [
-            (&b"slak"[..], &b"slack"[..]),
-            (b"SLACK", b"slack"),
+            (&b"residentbudget"[..], &b"resident_budget"[..]),
+            (b"RESIDENT_BUDGET", b"resident_budget"),
             (b"stats_on_exit", b"stats_at_exit"),
             (b"heap_map", b"heapmap"),
             (b"heapmap_ever", b"heapmap_every"),
@@ -488,8 +505,8 @@ mod tests {
         assert_eq!(told(b"nonsense", None), "is not of the form key=value");
         assert_eq!(told(b"nonsense", Some(b"1")), "is not a setting");
         assert_eq!(
-            told(b"slak", Some(b"1")),
-            "is not a setting; the nearest is slack"
+            told(b"budgetpart", Some(b"1")),
+            "is not a setting; the nearest is budget_part"
         );
         let range = told(b"empty_arenas", Some(b"2"));
         assert!(
@@ -501,11 +518,16 @@ mod tests {
             number.starts_with("is not a number; write stats_signal=N, from 0 to 64"),
             "{number}"
         );
-        let bytes = told(b"slack", Some(b"4 mb"));
+        let bytes = told(b"resident_budget", Some(b"4 mb"));
         assert!(
-            bytes.starts_with("is not a number; write slack=4m"),
+            bytes.starts_with("is not a number; write resident_budget=4m"),
             "{bytes}"
         );
         assert_eq!(told(b"empty_arenas", Some(b"1")), "");
+        assert_eq!(
+            told(b"slack_part", Some(b"8")),
+            "is obeyed, but is called budget_part now"
+        );
+        assert!(told(b"learning", Some(b"x")).starts_with("is not a number; write retain=0"));
     }
 }

@@ -125,7 +125,7 @@ fn in_run(pool: &Pool, address: usize, in_arena: Info) -> Info {
         state: match pool.block_at(start) {
             Ok(block) if pool.shows_mark(block) => State::Free,
             Ok(_) => State::Allocated,
-            Err(NotAllocated::Hidden) => State::Free,
+            Err(NotAllocated::Purged) => State::Free,
             Err(NotAllocated::Untouched | NotAllocated::Interior) => State::Untouched,
         },
         block: start as *const c_void,

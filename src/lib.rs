@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   process       start and end of the process: settings, fork handlers, statistics at exit
-//!   background    the optional thread: gives back what was learned, writes statistics on a signal
+//!   background    the optional thread: gives back what is retained, writes statistics on a signal
 //!   collector     what pymalloc-run is told of the process
 //!   abi           the exported C and C++ names: argument checks, errno, nothing else
 //!   heapmap       snapshots: every arena, pool and block
@@ -13,7 +13,7 @@
 //!   inspect stats what any address is; figures of the whole library
 //!   alloc         allocate, free, resize, aligned, usable size: which layer serves it
 //!   thread        a thread's heap: birth, exit, fork, TLS
-//!   heap          bins and usedpools, remote frees, abandoned pools, the roster of heaps
+//!   heap          bins and usedpools, remote frees, abandoned pools, the list of heaps of heaps
 //!   large         runs of slots
 //!   pool          headers, blocks, the states of a pool
 //!   arena         slots, usable_arenas, map and unmap, purge

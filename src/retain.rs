@@ -222,7 +222,7 @@ impl Retained {
     /// So many bytes went back to the system.
     #[inline(never)]
     pub fn give_back(&mut self, bytes: usize, now: Moment) {
-        if bytes == 0 || conf::LEARNING.get() == 0 {
+        if bytes == 0 || conf::RETAIN.get() == 0 {
             return;
         }
         self.forget_late(now);

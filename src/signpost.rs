@@ -14,7 +14,7 @@
 use crate::arena;
 use crate::conf::{self, Setting};
 use crate::geometry::{ARENA_SHIFT, HEADER_SHIFT, MAX_POOLED, SLOT_SHIFT};
-use crate::heap::roster;
+use crate::heap::heaps;
 use crate::layout::mix;
 use crate::mapping;
 use crate::pool::{self, pages};
@@ -39,7 +39,7 @@ pub const LAYOUT: u64 = mix(&[
     pool::LAYOUT,
     registry::LAYOUT,
     mapping::LAYOUT,
-    roster::LAYOUT,
+    heaps::LAYOUT,
 ]);
 
 /// The name of the note, and its type.
@@ -72,13 +72,13 @@ global_asm!(
     ".quad {taken} - .",
     ".quad {large} - .",
     ".quad {purged_inside} - .",
-    ".quad {loose} - .",
-    ".quad {kept} - .",
+    ".quad {unscanned} - .",
+    ".quad {retained} - .",
     ".quad {mapping_cache} + {value} - .",
-    ".quad {slack} + {value} - .",
-    ".quad {slack_part} + {value} - .",
+    ".quad {resident_budget} + {value} - .",
+    ".quad {budget_part} + {value} - .",
     ".quad {mappings} - .",
-    ".quad {roster} - .",
+    ".quad {heaps} - .",
     "775:",
     ".popsection",
     name_size = const NOTE_NAME.len(),
@@ -90,14 +90,14 @@ global_asm!(
     taken = sym arena::TAKEN_SLOTS,
     large = sym arena::LARGE_SLOTS,
     purged_inside = sym arena::PURGED_INSIDE,
-    loose = sym pages::LOOSE,
-    kept = sym retain::RETAINED,
+    unscanned = sym pages::UNSCANNED,
+    retained = sym retain::RETAINED,
     mapping_cache = sym conf::MAPPING_CACHE,
-    slack = sym conf::SLACK,
-    slack_part = sym conf::SLACK_PART,
+    resident_budget = sym conf::RESIDENT_BUDGET,
+    budget_part = sym conf::BUDGET_PART,
     value = const Setting::VALUE,
     mappings = sym mapping::MAPPINGS,
-    roster = sym roster::LAST,
+    heaps = sym heaps::LAST,
 );
 
 /// This program's own statics, in the order of the note: start and size.
@@ -112,12 +112,12 @@ pub fn own_parts() -> [(*mut u8, usize); PARTS] {
         part(&arena::TAKEN_SLOTS),
         part(&arena::LARGE_SLOTS),
         part(&arena::PURGED_INSIDE),
-        part(&pages::LOOSE),
+        part(&pages::UNSCANNED),
         part(&retain::RETAINED),
         part(conf::MAPPING_CACHE.place()),
-        part(conf::SLACK.place()),
-        part(conf::SLACK_PART.place()),
+        part(conf::RESIDENT_BUDGET.place()),
+        part(conf::BUDGET_PART.place()),
         part(&mapping::MAPPINGS),
-        part(&roster::LAST),
+        part(&heaps::LAST),
     ]
 }

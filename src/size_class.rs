@@ -270,16 +270,16 @@ mod tests {
     fn block_starts_agree_with_division() {
         for class in &TABLE[1..] {
             let size = class.block_size as i64;
-            for cut_blocks in [0, 1, class.blocks / 2, class.blocks - 1, class.blocks] {
+            for carved_blocks in [0, 1, class.blocks / 2, class.blocks - 1, class.blocks] {
                 let check = |offset: i64| {
                     assert_eq!(
                         starts_block(
                             offset as u64,
                             class.reciprocal,
-                            cut_blocks as u64 * class.drift
+                            carved_blocks as u64 * class.drift
                         ),
-                        offset >= 0 && offset % size == 0 && offset / size < cut_blocks as i64,
-                        "offset {offset}, {cut_blocks} blocks of {size}",
+                        offset >= 0 && offset % size == 0 && offset / size < carved_blocks as i64,
+                        "offset {offset}, {carved_blocks} blocks of {size}",
                     );
                 };
                 (-2 * size..class.slots as i64 * SLOT_SIZE as i64).for_each(check);

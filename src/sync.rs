@@ -5,7 +5,7 @@
 //! to anything that could allocate. It can be held across `fork`. Who finds it held sleeps in the kernel (`waiters`).
 //!
 //! Lock order, outermost first: spare heaps, a heap's lists, those who post to it, abandoned pools,
-//! mappings, arenas, what pools have learned. No thread holds the lists of two heaps.
+//! mappings, arenas, what pools retain. No thread holds the lists of two heaps.
 
 mod waiters;
 

@@ -244,7 +244,7 @@ programs! {
     returned_though_one_is_locked: "returned.c", ["locked"], 60, [preloaded: Preloaded];
     returned_where_all_is_locked: "returned.c", ["refused"], 60, [preloaded: Preloaded];
     returned_beside_protected_blocks: "returned.c", ["protected"], 60, [linked: Linked, preloaded: Preloaded];
-    returned_after_equal_spikes: "returned.c", ["learned"], 60, [preloaded: Preloaded];
+    returned_after_equal_spikes: "returned.c", ["retained"], 60, [preloaded: Preloaded];
     returned_when_forgotten: "returned.c", ["forgotten"], 60, [preloaded: Preloaded];
     returned_from_a_busy_thread: "returned.c", ["busy"], 60, [preloaded: Preloaded];
     returned_from_threads_that_ended: "returned.c", ["ended"], 60, [preloaded: Preloaded];
@@ -816,19 +816,33 @@ mod settings {
 
     /// What is wrong, and the right form that its warning shows.
     const FORMS: &[(&str, &str)] = &[
-        ("slack=lots", "\" is not a number; write slack=4m, or"),
-        ("slack=4 mb", "; write slack=4m, or"),
-        ("learning=yes", "; write learning=0 or =1"),
+        (
+            "resident_budget=lots",
+            "\" is not a number; write resident_budget=4m, or",
+        ),
+        ("resident_budget=4 mb", "; write resident_budget=4m, or"),
+        ("retain=yes", "; write retain=0 or =1"),
         (
             "empty_arenas=2",
             "\" is out of range; write empty_arenas=0 or =1",
         ),
         ("stats_signal=USR2", "; write stats_signal=N, from 0 to 64"),
-        ("slak=4m", "\" is not a setting; the nearest is slack"),
-        ("SLACK=4m", "; the nearest is slack"),
+        (
+            "buget_part=4",
+            "\" is not a setting; the nearest is budget_part",
+        ),
+        (
+            "RESIDENT_BUDGET=4m",
+            "\" is not a setting; the nearest is resident_budget",
+        ),
         ("mapping_cach=1m", "; the nearest is mapping_cache"),
         ("stats_on_exit=1", "; the nearest is stats_at_exit"),
         ("heap_map=/tmp/x", "; the nearest is heapmap"),
+        (
+            "slack=4m",
+            "\" is obeyed, but is called resident_budget now",
+        ),
+        ("learning=1", "\" is obeyed, but is called retain now"),
     ];
 
     #[test]
@@ -846,10 +860,10 @@ mod settings {
         for unit in [
             "k", "K", "kb", "KB", "KiB", "mb", "MB", "MiB", "gb", "GiB", "gib",
         ] {
-            let settings = format!("slack=1{unit},mapping_cache=4{unit}");
+            let settings = format!("resident_budget=1{unit},mapping_cache=4{unit}");
             let outcome = run_with(Way::Preloaded, &settings, &["work"]);
             assert!(around_work(&outcome).0.is_empty(), "{}", outcome.describe());
-            expect_one_warning(Way::Preloaded, &format!("learning=1{unit}"), "out of range");
+            expect_one_warning(Way::Preloaded, &format!("retain=1{unit}"), "out of range");
         }
     }
 
@@ -950,7 +964,7 @@ mod settings {
     fn no_empty_arena_is_kept_when_none_is_to_be() {
         for way in [Way::Linked, Way::Preloaded] {
             let outcome = run(
-                command("arenas.c", way, &["0"]).env("PYMALLOC_CONF", "empty_arenas=0,learning=0"),
+                command("arenas.c", way, &["0"]).env("PYMALLOC_CONF", "empty_arenas=0,retain=0"),
                 Duration::from_secs(60),
             );
             outcome.expect_success("arenas.c 0 with empty_arenas=0");

@@ -180,7 +180,7 @@ fn expect_agreement(watched: &mut Watched) {
         "\"kept_bytes\":",
         "\"remote_frees\":",
         "\"slots\":{\"free\":",
-        "\"noted_bytes\":",
+        "\"unscanned_bytes\":",
         "\"purged_bytes\":",
     ] {
         // Pools of a page have none that could be purged by itself.

@@ -19,10 +19,10 @@ static struct array *arrays;
 
 static void check_items(const struct array *array, const uint32_t *items, uint32_t count)
 {
-    const uint32_t looked_at[] = { 0, count / 2, count - 1 };
+    const uint32_t scanned[] = { 0, count / 2, count - 1 };
 
-    for (size_t i = 0; count > 0 && i < sizeof(looked_at) / sizeof(looked_at[0]); i++)
-        if (items[looked_at[i]] != array->first + looked_at[i])
+    for (size_t i = 0; count > 0 && i < sizeof(scanned) / sizeof(scanned[0]); i++)
+        if (items[scanned[i]] != array->first + scanned[i])
             fail("an array of %u items at %p was changed by someone else", count, (const void *)items);
 }
 

@@ -151,11 +151,11 @@ class Snapshot:
 
 def totals_of(line):
     """The figures that are drawn, all of them numbers."""
-    totals = {name: int(line[name]) for name in ("resident", "bytes_in_use", "bytes_free", "learned_bytes", "remote_frees")}
+    totals = {name: int(line[name]) for name in ("resident", "bytes_in_use", "bytes_free", "retained_bytes", "remote_frees")}
     for group, names in (
         ("arenas", ("live", "most", "mapped", "unmapped")),
         ("slots", ("free", "purged", "dirty_bytes")),
-        ("pages", ("noted_bytes", "purged_bytes")),
+        ("pages", ("unscanned_bytes", "purged_bytes")),
         ("large", ("count", "bytes")),
         ("mappings", ("count", "bytes", "kept_bytes")),
         ("heaps", ("live", "spare")),

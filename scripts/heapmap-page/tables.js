@@ -167,7 +167,7 @@ function figures(head) {
     ["Arenas", count(arenas.live), `at most ${count(arenas.most)}; ${count(arenas.mapped)} mapped, ${count(arenas.unmapped)} unmapped`],
     ["Free blocks", bytes(totals.bytes_free), `${counted(slots.free, "free slot")}, ${bytes(slots.dirty_bytes)} of them may be resident`],
     ["Purged", bytes(pages.purged_bytes), `inside pools now; ${counted(slots.purged, "free slot")} since the start`],
-    ["Learned", bytes(totals.learned_bytes), "kept, since it was given back too early before"],
+    ["Retained", bytes(totals.retained_bytes), "stays, since it was given back too early before"],
     ["Large", bytes(large.bytes + mappings.bytes), `${counted(large.count, "run")} of slots, ${counted(mappings.count, "mapping")}, ${bytes(mappings.kept_bytes)} kept`],
     ["Threads' heaps", count(heaps.live), `${count(heaps.spare)} spare; ${counted(totals.remote_frees, "remote free")}`],
   ];

@@ -107,7 +107,7 @@ class Process:
     def wait_status(self):
         """The wait status of the process; None where the system does not tell."""
         # The parent may take note between two of these.
-        for look in (self.noted, self.not_yet_noted, self.noted):
+        for look in (self.noted, self.not_yet_scanned, self.noted):
             status = look()
             if status is not None:
                 return status
@@ -123,7 +123,7 @@ class Process:
         mask, *_, status = INFO.unpack(answer)
         return status if mask & INFO_EXIT else None
 
-    def not_yet_noted(self):
+    def not_yet_scanned(self):
         fields = stat_of(self.pid)
         if not fields or fields[0] != "Z" or start_of(self.pid) != self.began:
             return None

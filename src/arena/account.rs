@@ -114,18 +114,18 @@ pub fn subtract_purged_inside(bytes: usize) {
     PURGED_INSIDE.fetch_sub(bytes, Ordering::Relaxed);
 }
 
-/// Free slots may hold pages for this part (1/4) of `conf::SLACK`, as much as the loose pages in used pools (`heap::slack`)...
+/// Free slots may hold pages for this part (1/4) of `conf::RESIDENT_BUDGET`, as much as the loose pages in used pools (`heap::budget`)...
 pub(super) const DIRTY_SHARE: (usize, usize) = (1, 4);
-/// ... and for this part (1/2) of the share of what is in use that `conf::SLACK_PART` allows.
+/// ... and for this part (1/2) of the share of what is in use that `conf::BUDGET_PART` allows.
 pub(super) const DIRTY_PART: usize = 2;
 
-/// Bytes that may stay without a live block: a share of `conf::SLACK`, and one `part` of what `conf::SLACK_PART` allows of
+/// Bytes that may stay without a live block: a share of `conf::RESIDENT_BUDGET`, and one `part` of what `conf::BUDGET_PART` allows of
 /// the memory in use.
 #[inline(never)]
 pub fn allowance((share, of): (usize, usize), part: usize) -> usize {
-    let fraction = match conf::SLACK_PART.get() {
+    let fraction = match conf::BUDGET_PART.get() {
         0 => 0,
-        slack_part => resident_bytes() / (slack_part * part),
+        budget_part => resident_bytes() / (budget_part * part),
     };
-    (conf::SLACK.get() / of * share).saturating_add(fraction)
+    (conf::RESIDENT_BUDGET.get() / of * share).saturating_add(fraction)
 }

@@ -82,7 +82,7 @@ impl Arenas {
     }
 
     /// Nobody finds an arena any more.
-    pub(super) fn leave_map(&mut self, arena: &Arena) {
+    pub(super) fn remove_from_map(&mut self, arena: &Arena) {
         let place = place_in_map(arena.base());
         if place.load(Ordering::Relaxed) == arena.base() {
             place.store(0, Ordering::Relaxed);

@@ -244,7 +244,7 @@ impl Arenas {
         }
     }
 
-    fn leave_usable(&mut self, arena: &Arena) {
+    fn remove_from_usable(&mut self, arena: &Arena) {
         if arena.free() != 0 {
             self.by_count.remove(arena, arena.count());
             self.by_run.remove(arena, longest_run(arena.free()));
@@ -255,7 +255,7 @@ impl Arenas {
     fn change(&mut self, arena: &Arena, free: u64, dirty: u64, written: u64) {
         debug_assert!(free & 1 == 0, "slot 0 is never free");
         debug_assert!(written & !free == 0, "of taken slots nobody knows");
-        self.leave_usable(arena);
+        self.remove_from_usable(arena);
         self.uncount(arena);
         // Relaxed: see `Arena::free`.
         arena.free.store(free, Ordering::Relaxed);
@@ -367,10 +367,10 @@ impl Arenas {
 
     /// Takes an empty arena out of everything, so that it can be unmapped.
     #[inline(never)]
-    fn leave_arena(&mut self, arena: &Arena) {
+    fn remove_arena(&mut self, arena: &Arena) {
         debug_assert!(arena.is_empty());
-        self.leave_usable(arena);
-        self.leave_map(arena);
+        self.remove_from_usable(arena);
+        self.remove_from_map(arena);
         self.uncount(arena);
         self.counts.live -= 1;
         self.publish_slots();

@@ -75,7 +75,7 @@ impl Arenas {
 
     /// Finds out whether more is dirty than may stay. To be called when slots came free.
     #[inline(never)]
-    fn mind_surplus(&mut self) {
+    fn check_surplus(&mut self) {
         // What was locked may not be any more.
         self.refused_at = self.refused_at.min(self.dirty_slots);
         let allowed = self
@@ -155,7 +155,7 @@ impl Arenas {
                 continue;
             }
             let dirty = arena.dirty_free();
-            self.leave_arena(arena);
+            self.remove_arena(arena);
             batch.push(arena, FREE_WHEN_EMPTY, Way::Unmap, dirty);
             // Its addresses take time as well.
             let bytes = (dirty.count_ones() as usize + 1) << SLOT_SHIFT;
@@ -336,7 +336,7 @@ pub(super) fn after_take(mut arenas: Guard<'static, Arenas>) {
 /// After slots came free, perhaps the last of an arena: what may not stay goes back, and the lock.
 pub(super) fn after_release(mut arenas: Guard<'static, Arenas>, emptied: bool) {
     arenas.observe(true);
-    arenas.mind_surplus();
+    arenas.check_surplus();
     if is_giving_back() || emptied && arenas.empty > arenas.empty_allowed() {
         give_back(arenas, &mut Call::of(QUOTA));
     }
@@ -398,7 +398,7 @@ pub(super) fn make_arena() -> Option<(Guard<'static, Arenas>, &'static Arena)> {
     };
     // Free pages inside an arena go back one by one. Where huge pages are always on, the kernel would fill them again.
     os::no_huge_pages(base, ARENA_SIZE);
-    // SAFETY: fresh zeroed memory, aligned, and all zeroes is a valid arena header; it stays mapped until `leave_arena` has taken it
+    // SAFETY: fresh zeroed memory, aligned, and all zeroes is a valid arena header; it stays mapped until `remove_arena` has taken it
     // out of every list.
     let arena: &'static Arena = unsafe { &*base.cast() };
     let mut arenas = ARENAS.lock();

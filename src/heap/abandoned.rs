@@ -44,7 +44,7 @@ impl ClassList {
     /// Puts a pool in. Those with notes are in front.
     fn add(&self, pool: &Pool) {
         let pools = self.pools.lock();
-        match pool.noted() > 0 {
+        match pool.unscanned() > 0 {
             true => pools.push_front(pool),
             false => pools.push_back(pool),
         }
@@ -78,7 +78,7 @@ impl AbandonedPools {
         &self.0[class]
     }
 
-    /// Puts a pool that just became abandoned on its list. It is still the caller's until `Pool::try_leave`.
+    /// Puts a pool that just became abandoned on its list. It is still the caller's until `Pool::try_disown`.
     pub fn add(&self, pool: &Pool) {
         self.of(pool.class()).add(pool);
     }

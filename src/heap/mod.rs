@@ -2,23 +2,23 @@
 //!
 //! - `usedpools`: the heap of one thread: its bins and used pools.
 //! - `bin`: the free blocks at hand, of one size class.
-//! - `slack`: how much may stay resident in used pools without a live block.
+//! - `budget`: how much may stay resident in used pools without a live block.
 //! - `slot_map`: which slots are those of the heap's own pools, for `free`.
 //! - `life`: whether the thread that has a heap still lives.
 //! - `abandoned`: the pools that threads which ended left behind.
 //! - `news`: whether a walk over all pools may find what the one before did not.
-//! - `roster`: all heaps there are, those of threads and the spare ones.
+//! - `list of heaps`: all heaps there are, those of threads and the spare ones.
 
 pub mod abandoned;
 mod bin;
 #[cfg(not(loom))]
+mod budget;
+#[cfg(not(loom))]
+pub mod heaps;
+#[cfg(not(loom))]
 mod life;
 #[cfg(not(loom))]
 mod news;
-#[cfg(not(loom))]
-pub mod roster;
-#[cfg(not(loom))]
-mod slack;
 #[cfg(not(loom))]
 mod slot_map;
 #[cfg(not(loom))]
@@ -27,7 +27,7 @@ mod usedpools;
 #[cfg(not(loom))]
 pub use bin::Bin;
 #[cfg(not(loom))]
-pub use slack::{decay, give_up};
+pub use budget::{decay, give_up};
 #[cfg(not(loom))]
 pub use slot_map::{MapPlace, SlotTable, VoidTable};
 #[cfg(not(loom))]

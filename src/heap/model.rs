@@ -42,7 +42,7 @@ const SLOT: usize = 8;
 const NOBODY: usize = 0;
 
 /// Threads with a heap, in most checks.
-const SHARERS: usize = 2;
+const ACTIVE_HEAPS: usize = 2;
 
 /// Memory laid out as an arena.
 struct Place(usize);
@@ -191,7 +191,7 @@ impl Thread {
         pool.become_used_first(CLASS, first.as_owner());
         first.own_heap().used.lock().push_front(pool);
         while pool.has_untouched() {
-            pool.cut_more();
+            pool.carve_more();
         }
         first.own_heap().shows.store(true, Ordering::Relaxed);
         first
@@ -404,7 +404,7 @@ impl Thread {
         };
         let heap = &self.world.heaps[number];
         self.begin();
-        let first = pool.remote.count() == 0 && pool.in_use() as usize > SHARERS;
+        let first = pool.remote.count() == 0 && pool.in_use() as usize > ACTIVE_HEAPS;
         let used = match heap.used.try_lock() {
             Some(used) => used,
             None if first => {
@@ -481,7 +481,7 @@ impl Thread {
         self.heap().expect("only for threads that have one")
     }
 
-    fn try_leave_full(&self) {
+    fn try_retire_full(&self) {
         let heap = self.own_heap();
         let used = self.lock(heap);
         heap.shows.store(false, Ordering::Relaxed);
@@ -553,7 +553,7 @@ impl Thread {
         }
     }
 
-    fn leave_all(&self) {
+    fn abandon_all(&self) {
         let heap = self.own_heap();
         let used = self.lock(heap);
         if used.first().is_none() {
@@ -565,7 +565,7 @@ impl Thread {
         }
         used.remove(self.pool());
         heap.shows.store(false, Ordering::Relaxed);
-        self.pool().leave_heap();
+        self.pool().leave_usedpools();
         drop(used);
         self.begin();
         // As a look for free pages does.
@@ -583,7 +583,7 @@ impl Thread {
         while self.pool().in_use() > 0 {
             self.world.abandoned.add(self.pool());
             self.gives_up();
-            if self.pool().try_leave() {
+            if self.pool().try_disown() {
                 return self.note("left");
             }
             self.becomes_owner();
@@ -787,7 +787,7 @@ fn loom_full_pool_is_given_up_while_two_free_into_it() {
             }),
             owner.start(3, true, |thread| thread.free(2)),
         ];
-        owner.try_leave_full();
+        owner.try_retire_full();
         freers.into_iter().for_each(Running::join);
         owner.finish(&[3]);
     });
@@ -809,7 +809,7 @@ fn loom_former_owner_frees_into_a_full_pool_like_others() {
     ];
     check(3, &expected, |owner| {
         let freer = owner.start(2, true, |thread| thread.free(0));
-        owner.try_leave_full();
+        owner.try_retire_full();
         for block in 1..BLOCKS {
             owner.free(block);
         }
@@ -831,13 +831,13 @@ fn loom_pool_is_kept_when_a_remote_free_comes_first() {
         ],
         |owner| {
             let freer = owner.start(2, true, |thread| thread.free(0));
-            owner.try_leave_full();
+            owner.try_retire_full();
             let mut in_use = vec![1, 2, 3];
             if owner.pool().is_owned_by(owner.as_owner()) {
                 in_use.extend(owner.allocate());
                 assert_eq!(in_use.len(), BLOCKS);
                 // Now it must be possible: no block is left that could come.
-                owner.try_leave_full();
+                owner.try_retire_full();
             }
             freer.join();
             owner.finish(&in_use);
@@ -846,7 +846,7 @@ fn loom_pool_is_kept_when_a_remote_free_comes_first() {
 }
 
 #[test]
-fn loom_full_pool_is_looked_at_while_two_free_into_it() {
+fn loom_full_pool_is_scanned_while_two_free_into_it() {
     let expected = [
         "posted",
         "posted to a busy owner",
@@ -858,7 +858,7 @@ fn loom_full_pool_is_looked_at_while_two_free_into_it() {
         "adopted",
     ];
     check(2, &expected, |owner| {
-        owner.try_leave_full();
+        owner.try_retire_full();
         let freers = [
             owner.start(2, true, |thread| thread.free(0)),
             owner.start(3, false, |thread| thread.free(1)),
@@ -912,7 +912,7 @@ fn abandon_with(owner: &Thread, in_use: usize) {
     for block in in_use..BLOCKS {
         owner.free(block);
     }
-    owner.leave_all();
+    owner.abandon_all();
 }
 
 #[test]
@@ -1059,7 +1059,7 @@ fn loom_block_in_a_bin_of_another_thread() {
             thread.free(0);
             thread.empty_bin();
         });
-        owner.try_leave_full();
+        owner.try_retire_full();
         for block in 1..BLOCKS {
             owner.free(block);
         }

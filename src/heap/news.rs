@@ -6,7 +6,7 @@
 //! thread itself has in its bins, and the empty pools that heaps keep, are few and looked at each time. A block that was posted while its pool's owner
 //! was just entering that in its slot map (`SlotMap::leave_posted`) is missed until the next news.
 
-use super::roster;
+use super::heaps;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Full pools that were left with free blocks in them, and blocks freed into pools of others by threads without a heap.
@@ -22,7 +22,7 @@ pub fn tell() {
 fn news() -> usize {
     // Acquire: with `tell`.
     let mut news = LEFT.load(Ordering::Acquire);
-    roster::each(|heap| news = news.wrapping_add(heap.remote_frees()));
+    heaps::each(|heap| news = news.wrapping_add(heap.remote_frees()));
     news
 }
 

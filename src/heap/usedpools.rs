@@ -19,10 +19,10 @@
 
 use super::abandoned::AbandonedPools;
 use super::bin::Bin;
+use super::budget::{self, Turns};
+use super::heaps;
 use super::life::Life;
 use super::news::{self, Walk};
-use super::roster;
-use super::slack::{self, Turns};
 use super::slot_map::{FirstTable, SlotMap, SlotTable};
 use crate::arena::{self, Slot};
 use crate::geometry::SLOT_SIZE;
@@ -45,8 +45,8 @@ pub struct Heap {
     /// First, so that a size rounded up to 16 is the offset of its bin.
     bins: [Bin; CLASSES],
     lists: Lock<Lists>,
-    /// The heap that entered the roster before this one. Written once.
-    pub(super) next_in_roster: AtomicPtr<Heap>,
+    /// The heap that entered the list of heaps before this one. Written once.
+    pub(super) next_heap: AtomicPtr<Heap>,
     /// The next spare heap, while this one is spare. Guarded by the lock of the spare ones.
     pub(super) next_spare: AtomicPtr<Heap>,
     /// Whether a thread has it.
@@ -57,7 +57,7 @@ pub struct Heap {
     pub life: Life,
     /// Blocks that this thread freed into pools of others.
     remote_frees: AtomicUsize,
-    /// The thread's slow paths, for `slack`.
+    /// The thread's slow paths, for `resident_budget`.
     turns: Turns,
     /// The slots of the pools that the heap owns.
     map: SlotMap,
@@ -73,19 +73,19 @@ const KEPT_POOLS: usize = 4;
 const ENOUGH: u32 = 8;
 
 /// Pools that are looked at in one go, so that no single free takes longer than some milliseconds.
-const LOOKS_AT_ONCE: usize = 1024;
+const SCANS_AT_ONCE: usize = 1024;
 
 /// Pools that are passed over on the way to those, which takes a fiftieth of a look.
-const PASSES_AT_ONCE: usize = 32 * LOOKS_AT_ONCE;
+const PASSES_AT_ONCE: usize = 32 * SCANS_AT_ONCE;
 
 struct Lists {
     used: [PoolList; CLASSES],
     /// The empty pools among the used ones, longest kept first; null behind the last.
     kept: [*const Pool; KEPT_POOLS],
     /// The classes of which a used pool may have notes (`pool::pages`), a bit each.
-    noted: u128,
+    unscanned: u128,
     /// Bytes noted at events since these pools were last looked at.
-    noted_bytes: usize,
+    unscanned_bytes: usize,
     /// Blocks from the bins whose pools others own, linked: to be freed when the lock is given back.
     foreign: *const Block,
     /// Pools that became vacant, which go back to their arenas when the lock is given back: the system may be asked to take memory.
@@ -123,7 +123,7 @@ impl HeapAndTable {
 
 /// See `layout`.
 pub const LAYOUT: u64 = layout! {
-    Heap { bins, lists, next_in_roster, taken, orphaned, remote_frees, map }
+    Heap { bins, lists, next_heap, taken, orphaned, remote_frees, map }
 };
 
 // SAFETY: pools are live as long as they are listed, and the lists are reached under the heap's lock only.
@@ -137,13 +137,13 @@ impl Heap {
             lists: Lock::new(Lists {
                 used: [const { PoolList::new() }; CLASSES],
                 kept: [ptr::null(); KEPT_POOLS],
-                noted: 0,
-                noted_bytes: 0,
+                unscanned: 0,
+                unscanned_bytes: 0,
                 foreign: ptr::null(),
                 vacant: PoolList::new(),
                 in_hand: ptr::null(),
             }),
-            next_in_roster: AtomicPtr::new(ptr::null_mut()),
+            next_heap: AtomicPtr::new(ptr::null_mut()),
             next_spare: AtomicPtr::new(ptr::null_mut()),
             taken: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
@@ -220,7 +220,7 @@ impl Heap {
             // The C library allocated while this thread's heap was made.
             return bin.pop();
         }
-        slack::decay_in_turn(&self.turns);
+        budget::decay_in_turn(&self.turns);
         let mut lists = self.lists.lock();
         if !lists.fill(self, class) {
             drop(lists);
@@ -231,7 +231,7 @@ impl Heap {
             if pool.state() == State::Abandoned {
                 pool.become_used_by(self.as_owner());
             }
-            if pool.cut_blocks() > 0 {
+            if pool.carved_blocks() > 0 {
                 enter_used(self, pool);
             }
             lists.used[class].push_front(pool);
@@ -256,7 +256,7 @@ impl Heap {
     fn new_pool(&self, class: usize) -> Option<&Pool> {
         let adopted = ABANDONED.adopt(class).or_else(|| {
             // What a fork left behind, if anything, comes before new memory.
-            roster::rescue_orphans()
+            heaps::rescue_orphans()
                 .then(|| ABANDONED.adopt(class))
                 .flatten()
         });
@@ -269,13 +269,13 @@ impl Heap {
         })?;
         if taken.raised_the_peak {
             // What pools retain would add to the peak.
-            slack::give_up(TABLE[class].slots as usize * SLOT_SIZE);
+            budget::give_up(TABLE[class].slots as usize * SLOT_SIZE);
         }
         // SAFETY: `take` gave the header of a run, which stays mapped while it is taken.
         let pool = unsafe { Pool::at(taken.header) };
         // Among several threads, this one may sleep for ever from now on: all blocks would be in its bin.
-        if taken.written && roster::sharers() == 1 {
-            pool.cut_all();
+        if taken.written && heaps::active_heaps() == 1 {
+            pool.carve_all();
         }
         Some(pool)
     }
@@ -311,7 +311,7 @@ impl Heap {
     }
 
     /// Leaves every pool of a heap whose thread has ended without giving it back, if it has, and takes the heap from it. The caller holds no lock.
-    pub(super) fn leave_if_ended(&self) -> bool {
+    pub(super) fn abandon_if_ended(&self) -> bool {
         // Relaxed, both: an orphan's thread is none of this process.
         let is_had = self.taken.load(Ordering::Relaxed) && !self.orphaned.load(Ordering::Relaxed);
         if !is_had || !self.life.has_ended() {
@@ -322,14 +322,14 @@ impl Heap {
         if self.lists.try_lock().is_none() || !self.life.claim() {
             return false;
         }
-        self.leave_all(true);
+        self.abandon_all(true);
         self.rest_map();
         true
     }
 
     /// Leaves every pool: empty ones go to their arenas, full and nearly full ones to nobody, the others to `ABANDONED`. Only for the
     /// heap's thread as it ends, or with `recount` for a heap whose thread does not exist.
-    pub(super) fn leave_all(&self, recount: bool) {
+    pub(super) fn abandon_all(&self, recount: bool) {
         let mut lists = self.lists.lock();
         // SAFETY: a pool in hand is live.
         if let Some(pool) = unsafe { lists.in_hand.as_ref() } {
@@ -351,7 +351,7 @@ impl Heap {
                     lists.give_back_empty(&self.map, pool);
                     continue;
                 }
-                if pool.noted() > 0 && slack::is_half_used() {
+                if pool.unscanned() > 0 && budget::is_half_used() {
                     // Nobody else would before a block of it is freed.
                     (lists, _) = self.purge_in_hand(lists, pool);
                 } else {
@@ -371,14 +371,14 @@ impl Heap {
         pool: &Pool,
     ) -> (Guard<'a, Lists>, bool) {
         lists.take_out(self, pool);
-        let pages = pool.hide_free_pages();
+        let pages = pool.unlist_free_pages();
         if pages == 0 {
             return (lists, false);
         }
         debug_assert!(lists.in_hand.is_null());
         lists.in_hand = pool;
         drop(lists);
-        pool.purge_hidden(pages);
+        pool.purge_pages(pages);
         let mut lists = self.lists.lock();
         debug_assert!(ptr::eq(lists.in_hand, pool));
         lists.in_hand = ptr::null();
@@ -444,7 +444,7 @@ impl Lists {
         let (mut found, mut exhausted) = (0, 0);
         // Those that gave all they had stay in front: the next time they are given up, should nothing be freed into them by then.
         while let Some(pool) = self.used[class].iter().nth(exhausted) {
-            let shown = is_to_be_shown(pool);
+            let shown = may_be_in_slot_map(pool);
             // What is noted there is forgotten right away.
             pool.collect_into_local();
             let (blocks, count) = pool.take_all();
@@ -469,8 +469,8 @@ impl Lists {
                     continue;
                 }
                 self.keep_no_more(pool);
-                let before = pool.cut_blocks();
-                let (blocks, count) = pool.cut_more();
+                let before = pool.carved_blocks();
+                let (blocks, count) = pool.carve_more();
                 bin.append(blocks, count);
                 match before {
                     0 => enter_used(heap, pool),
@@ -478,7 +478,7 @@ impl Lists {
                 }
                 return true;
             } else {
-                self.try_leave_full(heap, pool);
+                self.try_retire_full(heap, pool);
             }
         }
         found > 0
@@ -486,7 +486,7 @@ impl Lists {
 
     /// Gives an exhausted pool up, unless remote frees came meanwhile.
     #[inline(never)]
-    fn try_leave_full(&mut self, heap: &Heap, pool: &Pool) {
+    fn try_retire_full(&mut self, heap: &Heap, pool: &Pool) {
         heap.map.leave(pool);
         self.used[pool.class()].remove(pool);
         if !pool.try_become_full() {
@@ -522,7 +522,7 @@ impl Lists {
     /// Looks at the first used pools of a class: one whose blocks in use were all freed remotely goes back, the others move to
     /// the back. Called once for every pool that is claimed, and two are looked at, so that such pools are found faster than
     /// they are made, also by a thread that never allocates from the class.
-    fn look_for_empty(&mut self, map: &SlotMap, class: usize) {
+    fn release_some_empty(&mut self, map: &SlotMap, class: usize) {
         for _ in 0..2 {
             let Some(pool) = self.used[class].first() else {
                 return;
@@ -556,30 +556,30 @@ impl Lists {
         } else if pool.remote.count() == pool.in_use() {
             self.give_back_empty(&heap.map, pool);
         } else {
-            self.noted_bytes += pool.after_event();
+            self.unscanned_bytes += pool.after_event();
             self.move_to_back(pool);
-            self.noted |= 1 << pool.class();
+            self.unscanned |= 1 << pool.class();
         }
     }
 
     /// Whether all pools with notes of this heap must be looked at: the notes of the process are more than may stay. To be asked when
     /// pools were noted.
     #[inline]
-    fn must_look(&self) -> bool {
+    fn must_scan(&self) -> bool {
         // Others may have used the slack up for long: to look must be worth it each time. First what is cheap to tell.
-        self.noted_bytes > slack::LEAST_WORTH_LOOKING
-            && slack::is_used_up()
-            && self.noted_bytes > slack::worth_looking()
+        self.unscanned_bytes > budget::LEAST_WORTH_SCANNING
+            && budget::is_used_up()
+            && self.unscanned_bytes > budget::worth_scanning()
     }
 
     /// Pools with notes are left in these classes: the next event goes on.
-    fn look_again(&mut self, classes: u128) {
-        self.noted |= classes;
-        self.noted_bytes = usize::MAX / 2;
+    fn rescan(&mut self, classes: u128) {
+        self.unscanned |= classes;
+        self.unscanned_bytes = usize::MAX / 2;
     }
 
-    /// Moves the pools of a class to the front that are `wanted` by `look_at_noted`, at most so many.
-    fn gather_noted(
+    /// Moves the pools of a class to the front that are `wanted` by `scan_pools`, at most so many.
+    fn gather_unscanned(
         &mut self,
         class: usize,
         wanted: fn(&Pool) -> bool,
@@ -613,7 +613,7 @@ impl Lists {
         self.keep_no_more(pool);
         self.used[pool.class()].remove(pool);
         heap.map.leave(pool);
-        pool.leave_heap();
+        pool.leave_usedpools();
     }
 
     /// Puts a pool that was taken out back into the heap, behind the others, so that it drains. True when it goes to its arena instead, since it is empty.
@@ -621,14 +621,14 @@ impl Lists {
         pool.return_to_heap(heap.as_owner());
         self.used[pool.class()].push_back(pool);
         // Meanwhile others may have posted the rest.
-        let noted = pool.collect_into_local();
+        let unscanned = pool.collect_into_local();
         if pool.in_use() == 0 {
             self.give_back_empty(&heap.map, pool);
             return true;
         }
-        if noted > 0 {
-            self.noted_bytes += noted;
-            self.noted |= 1 << pool.class();
+        if unscanned > 0 {
+            self.unscanned_bytes += unscanned;
+            self.unscanned |= 1 << pool.class();
         }
         enter_used(heap, pool);
         false
@@ -649,11 +649,11 @@ impl Lists {
         let first = self.used[pool.class()].first();
         // A single slot is kept whoever has used the slack up.
         let small = pool.slots() == 1;
-        if !first.is_some_and(|first| ptr::eq(first, pool)) || !small && slack::is_used_up() {
+        if !first.is_some_and(|first| ptr::eq(first, pool)) || !small && budget::is_used_up() {
             return Some(pool);
         }
-        pool.note_all();
-        self.noted |= 1 << pool.class();
+        pool.count_all_freed();
+        self.unscanned |= 1 << pool.class();
         if let Some(place) = self.kept.iter().position(|kept| kept.is_null()) {
             self.kept[place] = pool;
             return None;
@@ -721,17 +721,17 @@ impl Lists {
 /// the bin of a thread that sleeps stays there, and keeps a pool from going back whatever others free.
 fn room_of_bin(class: usize) -> u16 {
     let most = TABLE[class].bin_blocks as usize;
-    (2 * most / roster::sharers()).clamp(2, most) as u16
+    (2 * most / heaps::active_heaps()).clamp(2, most) as u16
 }
 
 /// Whether the slot map may show a used pool: not when remote frees wait in it (see `free_under_lock`), or pages of it are purged.
-fn is_to_be_shown(pool: &Pool) -> bool {
+fn may_be_in_slot_map(pool: &Pool) -> bool {
     pool.remote.count() == 0 && !pool.has_purged_pages()
 }
 
 /// Shows a used pool in its heap's slot map, if it may, as it is now.
 fn enter_used(heap: &Heap, pool: &Pool) {
-    match is_to_be_shown(pool) {
+    match may_be_in_slot_map(pool) {
         true => {
             heap.map.enter(pool, &heap.bins[pool.class()]);
             heap.map.settle(pool);
@@ -752,55 +752,55 @@ fn pool_around(address: usize) -> Option<&'static Pool> {
 /// After the countdown of a pool of the heap has reached zero. Only for the heap's thread.
 pub fn after_event(heap: &Heap, pool: &Pool) {
     heap.bins[pool.class()].recount_if_due();
-    slack::decay_in_turn(&heap.turns);
+    budget::decay_in_turn(&heap.turns);
     let mut lists = heap.lists.lock();
     lists.handle_event(heap, pool);
-    look_if_due(heap, lists);
+    scan_if_due(heap, lists);
 }
 
 /// Gives the lock back, and looks for free pages if that is due.
 #[inline(never)]
-fn look_if_due<'a>(heap: &'a Heap, mut lists: Guard<'a, Lists>) {
-    if !lists.must_look() {
+fn scan_if_due<'a>(heap: &'a Heap, mut lists: Guard<'a, Lists>) {
+    if !lists.must_scan() {
         return heap.give_back(lists, Some(heap));
     }
-    let mut most = LOOKS_AT_ONCE;
-    lists = look_at_noted(heap, lists, &mut most);
+    let mut most = SCANS_AT_ONCE;
+    lists = scan_pools(heap, lists, &mut most);
     heap.give_back(lists, Some(heap));
-    if slack::is_used_up() {
+    if budget::is_used_up() {
         for class in 1..CLASSES {
-            purge_abandoned(class, &mut most, |pool| pool.noted() > 0);
+            purge_abandoned(class, &mut most, |pool| pool.unscanned() > 0);
         }
     }
-    slack::decay();
+    budget::decay();
 }
 
 /// Whether a used pool is one that a thread among several leaves when it looks for free pages: it has notes, or is not cut to the end.
 fn is_to_be_left(pool: &Pool) -> bool {
-    pool.noted() > 0 || pool.has_untouched()
+    pool.unscanned() > 0 || pool.has_untouched()
 }
 
 /// Looks at the pools with notes, at most so many; what is left of `most` is told. With several threads what was looked at is left to everyone, since this
 /// thread may sleep for ever from now on, while others free what it has in there.
 #[cold]
 #[inline(never)]
-fn look_at_noted<'a>(
+fn scan_pools<'a>(
     heap: &'a Heap,
     mut lists: Guard<'a, Lists>,
     most: &mut usize,
 ) -> Guard<'a, Lists> {
-    let leaves = roster::sharers() > 1;
+    let leaves = heaps::active_heaps() > 1;
     let wanted: fn(&Pool) -> bool = match leaves {
         true => is_to_be_left,
-        false => |pool| pool.noted() > 0,
+        false => |pool| pool.unscanned() > 0,
     };
-    lists.noted_bytes = 0;
+    lists.unscanned_bytes = 0;
     let mut passes = PASSES_AT_ONCE;
-    let mut noted = core::mem::take(&mut lists.noted);
-    while noted != 0 {
-        let class = noted.trailing_zeros() as usize;
+    let mut unscanned = core::mem::take(&mut lists.unscanned);
+    while unscanned != 0 {
+        let class = unscanned.trailing_zeros() as usize;
         lists.empty_bin(heap, class);
-        lists.gather_noted(class, wanted, *most, &mut passes);
+        lists.gather_unscanned(class, wanted, *most, &mut passes);
         while *most > 0 {
             let Some(pool) = lists.used[class].first().filter(|pool| wanted(pool)) else {
                 break;
@@ -813,14 +813,14 @@ fn look_at_noted<'a>(
             }
         }
         if *most == 0 {
-            lists.look_again(noted);
+            lists.rescan(unscanned);
             break;
         }
         if passes == 0 {
-            lists.noted |= noted;
+            lists.unscanned |= unscanned;
             break;
         }
-        noted &= noted - 1;
+        unscanned &= unscanned - 1;
     }
     lists
 }
@@ -850,17 +850,17 @@ fn abandon(pool: &Pool) -> Option<&Pool> {
         news::tell();
         return None;
     }
-    leave_to_all(pool)
+    abandon_to_all(pool)
 }
 
 /// As `abandon`, to whoever needs it, however little of it is free.
 #[must_use]
 #[inline(never)]
-fn leave_to_all(pool: &Pool) -> Option<&Pool> {
+fn abandon_to_all(pool: &Pool) -> Option<&Pool> {
     pool.become_abandoned();
     while pool.in_use() > 0 {
         ABANDONED.add(pool);
-        if pool.try_leave() {
+        if pool.try_disown() {
             return None;
         }
         // With the remote frees that came meanwhile it may be empty, or have notes, and another place on the list.
@@ -908,7 +908,7 @@ fn open_all_full() -> bool {
     let any = found.first().is_some();
     while let Some(pool) = found.first() {
         found.remove(pool);
-        if let Some(vacant) = leave_to_all(pool) {
+        if let Some(vacant) = abandon_to_all(pool) {
             release_vacant(vacant);
         }
     }
@@ -965,7 +965,7 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         let frees = heap.remote_frees.load(Ordering::Relaxed);
         heap.remote_frees.store(frees + 1, Ordering::Release);
         if frees.is_multiple_of(REMOTE_FREES_A_DECAY) {
-            slack::decay();
+            budget::decay();
         }
     } else {
         news::tell();
@@ -977,7 +977,7 @@ const REMOTE_FREES_A_DECAY: usize = 64;
 
 /// Whether a remote free into a used pool is one that its owner, which may be asleep, should not miss: the first that waits, or
 /// the one that leaves no block in use. A hint, since owner and others go on meanwhile; a pool that is
-/// missed so is found by `look_for_empty`, by `refill`, or by `trim`.
+/// missed so is found by `release_some_empty`, by `refill`, or by `trim`.
 fn concerns_owner(pool: &Pool) -> bool {
     let waiting = pool.remote.count();
     pool.state() == State::Used && (waiting == 0 || waiting + 1 >= pool.in_use())
@@ -1003,7 +1003,7 @@ fn free_under_lock(heap: Option<&Heap>, pool: &Pool, block: &Block, start: usize
         };
     };
     // With more blocks in use than there are threads, those that post at once hardly free the last. A hint, as `concerns_owner` is.
-    let many = pool.in_use() as usize > roster::sharers();
+    let many = pool.in_use() as usize > heaps::active_heaps();
     let (first, slots) = (pool.remote.count() == 0 && many, pool.slots());
     let mut lists = match owner.lists.try_lock() {
         Some(lists) => lists,
@@ -1041,18 +1041,18 @@ fn free_under_lock(heap: Option<&Heap>, pool: &Pool, block: &Block, start: usize
 /// are purged, or another pool of the heap has its place in the map.
 pub fn free_own(heap: &Heap, pool: &Pool, block: &Block) {
     let mut lists = heap.lists.lock();
-    let noted = pool.collect_into_local();
+    let unscanned = pool.collect_into_local();
     pool.push(block);
     enter_used(heap, pool);
-    if noted > 0 {
-        lists.noted_bytes += noted;
-        lists.noted |= 1 << pool.class();
+    if unscanned > 0 {
+        lists.unscanned_bytes += unscanned;
+        lists.unscanned |= 1 << pool.class();
         lists.move_to_back(pool);
     }
     if pool.is_at_event() {
         lists.handle_event(heap, pool);
     }
-    look_if_due(heap, lists);
+    scan_if_due(heap, lists);
 }
 
 /// Frees a block of a pool that the calling thread has just claimed.
@@ -1069,25 +1069,25 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
         }
         if event {
             pool.after_event();
-            if slack::is_used_up() {
+            if budget::is_used_up() {
                 pool.purge_free_pages();
             }
         }
         return abandon_at_once(pool);
     };
     let mut lists = heap.lists.lock();
-    lists.look_for_empty(&heap.map, pool.class());
+    lists.release_some_empty(&heap.map, pool.class());
     pool.become_used_by(heap.as_owner());
     pool.push(block);
     enter_used(heap, pool);
     lists.used[pool.class()].push_back(pool);
-    if pool.noted() > 0 {
-        lists.noted |= 1 << pool.class();
+    if pool.unscanned() > 0 {
+        lists.unscanned |= 1 << pool.class();
     }
     if pool.is_at_event() {
         lists.handle_event(heap, pool);
     }
-    look_if_due(heap, lists);
+    scan_if_due(heap, lists);
 }
 
 /// Whether a block that carries the mark of free blocks is free. `heap` is the calling thread's.
@@ -1096,7 +1096,7 @@ fn free_claimed(heap: Option<&Heap>, pool: &Pool, block: &Block) {
 pub fn is_free(heap: Option<&Heap>, pool: &Pool, block: &Block) -> bool {
     heap.is_some_and(|heap| heap.bins[pool.class()].holds(block))
         || is_on_a_list_of(pool, block)
-        || roster::is_any(|other| {
+        || heaps::is_any(|other| {
             other.bins[pool.class()].shows(block, |at| look_in_bin(at, pool.class()))
         })
 }

@@ -2,7 +2,7 @@
 //!
 //! What must hold: what is on its way to the system is in no table. What it refuses to unmap has no pages when it is noted as stuck.
 
-use super::{MAPPINGS, Mappings, count_held, cut_start, lock_with_room_for_block, uncount_held};
+use super::{MAPPINGS, Mappings, count_held, lock_with_room_for_block, split_start, uncount_held};
 use crate::os;
 use crate::registry::{Entry, Registry, lock_with_room};
 use crate::sync::Guard;
@@ -33,7 +33,7 @@ fn make_room_in(stuck: &mut Entry) -> bool {
         if size >= stuck.size {
             return None;
         }
-        let start = NonNull::new(cut_start(stuck, size).address as *mut u8)?;
+        let start = NonNull::new(split_start(stuck, size).address as *mut u8)?;
         // SAFETY: the start of a purged mapping that is in no table, and the caller's no more.
         Some(unsafe { registry.grow_into(start) })
     };

@@ -74,16 +74,16 @@ impl Kept {
     }
 
     /// Takes so many bytes off the start, which are written.
-    fn cut_start(&mut self, bytes: usize) -> Entry {
+    fn split_start(&mut self, bytes: usize) -> Entry {
         debug_assert!(bytes <= self.written);
         self.written -= bytes;
-        let start = super::cut_start(&mut self.whole, bytes);
+        let start = super::split_start(&mut self.whole, bytes);
         self.lazy = self.lazy.min(self.whole.size);
         start
     }
 
     /// Takes so many bytes off the end.
-    fn cut_end(&mut self, bytes: usize) -> Entry {
+    fn split_end(&mut self, bytes: usize) -> Entry {
         self.whole.size -= bytes;
         self.lazy = self.lazy.saturating_sub(bytes);
         self.written = self.written.min(self.whole.size);
@@ -188,7 +188,7 @@ impl Cache {
         if bytes >= self.kept[index].whole.size {
             return self.take(index).whole;
         }
-        self.cut(index, |kept| kept.cut_end(bytes))
+        self.cut(index, |kept| kept.split_end(bytes))
     }
 
     /// Takes pages out that were never written, however many they are: they serve least.
@@ -265,7 +265,7 @@ impl Cache {
             .filter(|(_, kept)| has_room(&kept.whole, size, align) && kept.written > size)
             .min_by_key(|(_, kept)| kept.whole.size)?;
         let lazy = self.kept[index].lazy;
-        let whole = self.cut(index, |kept| kept.cut_start(size));
+        let whole = self.cut(index, |kept| kept.split_start(size));
         Some(Kept {
             whole,
             written: size,

@@ -110,7 +110,7 @@ fn joined(one: &Entry, other: &Entry) -> Entry {
 }
 
 /// Takes so many bytes off the start.
-fn cut_start(entry: &mut Entry, bytes: usize) -> Entry {
+fn split_start(entry: &mut Entry, bytes: usize) -> Entry {
     let start = entry.address;
     entry.address += bytes;
     entry.size -= bytes;

@@ -3,7 +3,7 @@
 //! What it owns: their addresses, by start and by end. Their pages have gone back, so that they read as zeroes. They serve every layer
 //! (blocks of any size, arenas) when the system maps no more. Those that touch are one.
 
-use super::{cut_start, joined};
+use super::{joined, split_start};
 use crate::registry::{Entry, Registry};
 
 pub struct Stuck {
@@ -97,10 +97,10 @@ impl Stuck {
         }
         self.remove(&whole);
         if before > 0 {
-            let front = cut_start(&mut whole, before);
+            let front = split_start(&mut whole, before);
             self.insert(front);
         }
-        let block = cut_start(&mut whole, size);
+        let block = split_start(&mut whole, size);
         if whole.size > 0 {
             self.insert(whole);
         }
@@ -120,7 +120,7 @@ mod tests {
     use crate::registry;
 
     #[test]
-    fn blocks_are_cut_off_and_joined_again() {
+    fn mappings_are_split_and_joined_again() {
         let mut stuck = Stuck::empty();
         for _ in 0..8 {
             assert!(registry::make_room(stuck.by_start()) && registry::make_room(stuck.by_end()));

@@ -66,12 +66,12 @@ pub fn is_still_there(memory: &Memory, parts: &Parts) -> Result<bool, Error> {
     Ok(memory.read_one(parts.note, &mut description)? && description == parts.description)
 }
 
-/// Whether a thread has a heap of it: the roster, its last part, is not all zeroes.
+/// Whether a thread has a heap of it: the list of heaps, its last part, is not all zeroes.
 fn is_used(memory: &Memory, parts: &Parts) -> Result<bool, Error> {
     let (_, size) = crate::signpost::own_parts()[PARTS - 1];
-    let mut roster = vec![0; size];
-    let read = memory.read_one(parts.statics[PARTS - 1], &mut roster)?;
-    Ok(read && roster.iter().any(|byte| *byte != 0))
+    let mut last_heap = vec![0; size];
+    let read = memory.read_one(parts.statics[PARTS - 1], &mut last_heap)?;
+    Ok(read && last_heap.iter().any(|byte| *byte != 0))
 }
 
 /// Where the first bytes of a file are mapped, by a line of `/proc/PID/maps`: "start-end permissions offset device inode path".

@@ -9,7 +9,7 @@ use super::Error;
 use super::memory::{Memory, Range};
 use crate::arena;
 use crate::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SIZE, SLOT_SHIFT, SLOTS};
-use crate::heap::{Heap, roster};
+use crate::heap::{Heap, heaps};
 use crate::mapping::MAPPINGS;
 use crate::os;
 use crate::pool::Pool;
@@ -30,7 +30,7 @@ const MOST_ARENAS: usize = 1 << 22;
 
 /// An arena as it was seen.
 #[derive(Clone, Copy)]
-pub struct ArenaLook {
+pub struct ArenaView {
     pub free_slots: usize,
     /// Bytes of the blocks in use in its pools, those that threads have at hand included, and of its large blocks.
     pub bytes_in_use: usize,
@@ -42,7 +42,7 @@ pub struct Look {
     /// Of each size class that has pools: class, block size, pools, blocks in use, free, untouched.
     pub classes: Vec<[usize; 6]>,
     /// In the order of `usable_arenas`: the full ones, then those with the fewest free slots.
-    pub arenas: Vec<ArenaLook>,
+    pub arenas: Vec<ArenaView>,
     /// What `pymalloc_stats_json` writes, as a line.
     pub json: Vec<u8>,
 }
@@ -95,7 +95,7 @@ impl Mirror {
 
     fn copy_heaps(&mut self, memory: &Memory) -> Result<(), Error> {
         let mut count = 0;
-        let mut next = roster::outside::forget();
+        let mut next = heaps::outside::forget();
         while next != 0 && count < MOST_HEAPS {
             if count == self.heaps.len() {
                 self.heaps.push(map(size_of::<Heap>())?);
@@ -107,7 +107,7 @@ impl Mirror {
                 break;
             }
             // SAFETY: a mapping that stays; a heap may have any contents that another heap had.
-            next = unsafe { roster::outside::enter(heap) };
+            next = unsafe { heaps::outside::enter(heap) };
             count += 1;
         }
         Ok(())
@@ -242,7 +242,7 @@ fn in_json(counted: &Counted) -> Vec<u8> {
     line
 }
 
-fn look_at_arenas() -> Vec<ArenaLook> {
+fn look_at_arenas() -> Vec<ArenaView> {
     let mut arenas = Vec::new();
     arena::each(&mut |view| {
         let bytes_in_use = view
@@ -256,7 +256,7 @@ fn look_at_arenas() -> Vec<ArenaLook> {
                 }
             })
             .sum();
-        arenas.push(ArenaLook {
+        arenas.push(ArenaView {
             free_slots: view.free_slots,
             bytes_in_use,
         });

@@ -13,7 +13,7 @@ mod mirror;
 
 pub use crate::geometry::SLOTS;
 pub use crate::stats::Stats;
-pub use mirror::{ArenaLook, Look};
+pub use mirror::{ArenaView, Look};
 
 use memory::Memory;
 use mirror::Mirror;

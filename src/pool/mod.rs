@@ -271,7 +271,7 @@ pub struct Pool {
     /// Blocks that are cut: the high-water mark.
     cut: AtomicU16,
     /// Blocks freed, as the events tell, since the pool was last looked at for free pages.
-    noted: AtomicU16,
+    unscanned: AtomicU16,
     pub remote: RemoteFrees,
     /// The purged pages.
     purged: PageSet,
@@ -281,7 +281,7 @@ pub struct Pool {
     /// Slots of the run.
     slots: AtomicU8,
     /// Whether it was looked at for free pages since all its blocks were last handed out.
-    looked_at: AtomicBool,
+    scanned: AtomicBool,
 }
 
 #[cfg(not(loom))]
@@ -302,7 +302,7 @@ pub enum NotAllocated {
     /// In the part of the pool that was never handed out, or behind its last block.
     Untouched,
     /// Free, on a page that was purged.
-    Hidden,
+    Purged,
 }
 
 impl Pool {
@@ -315,13 +315,13 @@ impl Pool {
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
             cut: AtomicU16::new(0),
-            noted: AtomicU16::new(0),
+            unscanned: AtomicU16::new(0),
             remote: RemoteFrees::owned(),
             purged: PageSet::empty(),
             class: AtomicU8::new(0),
             state: AtomicU8::new(State::Vacant as u8),
             slots: AtomicU8::new(0),
-            looked_at: AtomicBool::new(false),
+            scanned: AtomicBool::new(false),
         }
     }
 
@@ -398,22 +398,22 @@ impl Pool {
     }
 
     /// Blocks that are cut.
-    pub fn cut_blocks(&self) -> u32 {
+    pub fn carved_blocks(&self) -> u32 {
         // Relaxed: only the owner writes. Others ask about blocks they hold, which were cut before they got them.
         self.cut.load(Ordering::Relaxed) as u32
     }
 
     /// Whether it was looked at for free pages since all its blocks were last handed out: many were free then.
-    pub fn was_looked_at(&self) -> bool {
+    pub fn was_scanned(&self) -> bool {
         // Relaxed: only the owner asks and writes.
-        self.looked_at.load(Ordering::Relaxed)
+        self.scanned.load(Ordering::Relaxed)
     }
 
-    fn set_looked_at(&self, looked_at: bool) {
-        self.looked_at.store(looked_at, Ordering::Relaxed);
+    fn set_scanned(&self, scanned: bool) {
+        self.scanned.store(scanned, Ordering::Relaxed);
     }
 
-    fn set_cut_blocks(&self, cut: u32) {
+    fn set_carved_blocks(&self, cut: u32) {
         // Relaxed: see above.
         self.cut.store(cut as u16, Ordering::Relaxed);
     }
@@ -463,14 +463,16 @@ impl Pool {
     #[inline]
     pub fn block_at(&self, address: usize) -> Result<&Block, NotAllocated> {
         let (offset, class) = (address - self.start(), self.size_class());
-        if !class.starts_block(offset, self.cut_blocks()) {
-            return Err(match class.index_at(offset) as u32 >= self.cut_blocks() {
-                true => NotAllocated::Untouched,
-                false => NotAllocated::Interior,
-            });
+        if !class.starts_block(offset, self.carved_blocks()) {
+            return Err(
+                match class.index_at(offset) as u32 >= self.carved_blocks() {
+                    true => NotAllocated::Untouched,
+                    false => NotAllocated::Interior,
+                },
+            );
         }
-        if self.has_purged_pages() && self.is_hidden(class.index_at(offset) as u32) {
-            return Err(NotAllocated::Hidden);
+        if self.has_purged_pages() && self.is_on_purged_page(class.index_at(offset) as u32) {
+            return Err(NotAllocated::Purged);
         }
         // SAFETY: a cut block of a live pool is mapped, aligned to 16 and at least 16 bytes long.
         Ok(unsafe { &*(address as *const Block) })
@@ -487,13 +489,13 @@ impl Pool {
     /// vacant -> used, with no block cut yet and on no list. The run was just taken for `class`.
     pub fn become_used_first(&self, class: usize, owner: *const Owner) {
         debug_assert!(self.state() == State::Vacant && self.owner().is_null());
-        debug_assert!(self.noted() == 0 && !self.has_purged_pages());
+        debug_assert!(self.unscanned() == 0 && !self.has_purged_pages());
         let entry = &size_class::TABLE[class];
         // Relaxed, all of them: nobody else looks before a block is handed over.
         self.class.store(class as u8, Ordering::Relaxed);
         self.slots.store(entry.slots as u8, Ordering::Relaxed);
-        self.set_cut_blocks(0);
-        self.set_looked_at(false);
+        self.set_carved_blocks(0);
+        self.set_scanned(false);
         self.remote.start_owned();
         self.local.set_head(ptr::null());
         self.local.expect(0, 0);
@@ -514,7 +516,7 @@ impl Pool {
     pub fn try_become_full(&self) -> bool {
         debug_assert!(self.state() == State::Used && self.is_nearly_full());
         // An event would have told of more free blocks than there are.
-        debug_assert!(self.local.countdown() > 0 && self.noted() == 0);
+        debug_assert!(self.local.countdown() > 0 && self.unscanned() == 0);
         let owner = self.owner();
         self.set_state(State::Full);
         self.own(ptr::null());
@@ -527,7 +529,7 @@ impl Pool {
     }
 
     /// used by a heap -> used by the caller alone, which has taken it off all lists, under the heap's lock.
-    pub fn leave_heap(&self) {
+    pub fn leave_usedpools(&self) {
         debug_assert!(self.state() == State::Used);
         self.own(ptr::null());
     }
@@ -538,7 +540,7 @@ impl Pool {
         self.own(heap);
     }
 
-    /// used -> abandoned; it is still the caller's until `try_leave`.
+    /// used -> abandoned; it is still the caller's until `try_disown`.
     pub fn become_abandoned(&self) {
         debug_assert!(self.state() == State::Used);
         self.set_state(State::Abandoned);
@@ -547,7 +549,7 @@ impl Pool {
 
     /// Gives an abandoned pool up, so that whoever needs it can claim it. False, and it is still the caller's, when remote frees
     /// are waiting.
-    pub fn try_leave(&self) -> bool {
+    pub fn try_disown(&self) -> bool {
         debug_assert!(self.state() == State::Abandoned && self.in_use() > 0);
         self.remote.give_up()
     }
@@ -595,9 +597,9 @@ impl Pool {
         if self.has_untouched() || self.has_purged_pages() {
             return false;
         }
-        let free = self.cut_blocks() - self.in_use();
+        let free = self.carved_blocks() - self.in_use();
         free <= match self.has_short_blocks() {
-            true => self.cut_blocks() / NEARLY_FULL_PART,
+            true => self.carved_blocks() / NEARLY_FULL_PART,
             false => 0,
         }
     }
@@ -611,7 +613,7 @@ impl Pool {
 
     /// Whether a full pool has free blocks all the same, as far as can be told.
     pub fn is_full_but_for_some(&self) -> bool {
-        self.state() == State::Full && self.in_use() < self.cut_blocks()
+        self.state() == State::Full && self.in_use() < self.carved_blocks()
     }
 
     /// Whether every page of a pool that has just become vacant is known to have been written: on each starts a block, and all were cut.
@@ -622,7 +624,7 @@ impl Pool {
 
     /// Whether blocks are left that were never cut.
     pub fn has_untouched(&self) -> bool {
-        self.cut_blocks() < self.size_class().blocks
+        self.carved_blocks() < self.size_class().blocks
     }
 
     /// Whether an owned pool could serve an allocation at once without touching new memory.
@@ -633,8 +635,8 @@ impl Pool {
     /// Takes all free blocks out of an owned pool, those on purged pages included. Returns how many they are, and the first.
     pub fn take_all(&self) -> (*const Block, u32) {
         debug_assert!(self.state() == State::Used);
-        self.cut_purged_pages();
-        let count = self.cut_blocks() - self.in_use();
+        self.relist_purged_blocks();
+        let count = self.carved_blocks() - self.in_use();
         debug_assert_eq!(count, self.local.len());
         let first = self.local.head();
         if count > 0 {
@@ -646,43 +648,45 @@ impl Pool {
 
     /// After all cut blocks were handed out.
     fn start_anew(&self) {
-        self.forget_notes();
+        self.forget_unscanned();
         if self.has_untouched() {
             // It serves the class now: one such pool may well come free unseen.
-            return self.local.expect(self.cut_blocks(), self.cut_blocks());
+            return self
+                .local
+                .expect(self.carved_blocks(), self.carved_blocks());
         }
-        self.set_looked_at(false);
-        self.expect_event(self.cut_blocks());
+        self.set_scanned(false);
+        self.expect_event(self.carved_blocks());
     }
 
     /// Cuts the next page's worth of blocks of an owned pool that has no free ones, and hands them out, lowest first. One page
     /// at a time, so that no memory is touched long before it is used.
-    pub fn cut_more(&self) -> (*const Block, u32) {
+    pub fn carve_more(&self) -> (*const Block, u32) {
         debug_assert!(self.state() == State::Used && self.has_untouched());
-        debug_assert!(self.in_use() == self.cut_blocks());
+        debug_assert!(self.in_use() == self.carved_blocks());
         let size = self.block_size();
-        let cut = self.cut_blocks() as usize;
+        let cut = self.carved_blocks() as usize;
         let page = os::page_size();
         // As many as end within the page in which the next block ends; the last page of a pool may be cut short.
         let fitting = (((cut + 1) * size).next_multiple_of(page) - cut * size) / size;
         let end = (cut + fitting).min(self.size_class().blocks as usize);
-        let first = self.cut_to(end);
+        let first = self.carve_to(end);
         self.start_anew();
         (first, (end - cut) as u32)
     }
 
     /// Cuts all blocks of a pool that was just taken and is resident, so that nothing is gained by waiting.
-    pub fn cut_all(&self) {
-        debug_assert!(self.state() == State::Used && self.cut_blocks() == 0);
-        let first = self.cut_to(self.size_class().blocks as usize);
+    pub fn carve_all(&self) {
+        debug_assert!(self.state() == State::Used && self.carved_blocks() == 0);
+        let first = self.carve_to(self.size_class().blocks as usize);
         self.local.set_head(first);
     }
 
     /// Cuts the untouched blocks before block `end`, of which there are some, and links them. Returns the first.
     #[inline(never)]
-    fn cut_to(&self, end: usize) -> *const Block {
+    fn carve_to(&self, end: usize) -> *const Block {
         let size = self.block_size();
-        let first = self.start() + self.cut_blocks() as usize * size;
+        let first = self.start() + self.carved_blocks() as usize * size;
         let last = self.start() + (end - 1) * size;
         let mut address = first;
         loop {
@@ -695,7 +699,7 @@ impl Pool {
             address += size;
             block.become_free(address as *const Block);
         }
-        self.set_cut_blocks(end as u32);
+        self.set_carved_blocks(end as u32);
         first as *const Block
     }
 
@@ -729,7 +733,7 @@ impl Pool {
             }
             _ => {
                 let freed = self.local.span() - self.local.countdown() + collected.count;
-                self.note(freed);
+                self.count_freed(freed);
                 self.expect_event(in_use);
                 freed as usize * self.block_size()
             }
@@ -745,7 +749,7 @@ impl Pool {
     /// Counts the blocks in use anew: a thread that a fork left behind may have been between the two halves of a free.
     pub fn recount(&self) {
         debug_assert!(self.state() == State::Used);
-        self.expect_event(self.cut_blocks() - self.local.len() - self.hidden_blocks());
+        self.expect_event(self.carved_blocks() - self.local.len() - self.purged_blocks());
     }
 
     /// Sets the next event of a pool with so many blocks in use.

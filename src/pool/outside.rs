@@ -22,13 +22,13 @@ impl Pool {
         if self.class() == 0 {
             return;
         }
-        self.set_cut_blocks(self.cut_blocks().min(self.size_class().blocks));
+        self.set_carved_blocks(self.carved_blocks().min(self.size_class().blocks));
         self.purged.keep_pages_of(self);
         let left = self.local.left.load(Ordering::Relaxed) as u32;
         let in_use = self.local.countdown().saturating_add(left);
         self.local
             .left
-            .store(in_use.min(self.cut_blocks()) as u16, Ordering::Relaxed);
+            .store(in_use.min(self.carved_blocks()) as u16, Ordering::Relaxed);
         self.local.set_countdown(0);
     }
 }

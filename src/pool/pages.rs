@@ -1,12 +1,12 @@
 //! Pages inside a pool: which of them hold no live block, and how those go back to the system.
 //!
-//! What it owns: the set of purged pages of each pool, the account of bytes that looking for free pages may yield (`LOOSE`),
+//! What it owns: the set of purged pages of each pool, the account of bytes that looking for free pages may yield (`UNSCANNED`),
 //! and the choice of a pool's next event.
 //!
 //! A pool in which one block of two hundred is alive is worth a page, not four. Nothing is counted by page, since every
 //! free would pay for it. Instead the pool's countdown stops at *events*: each time that one more page could have come free,
 //! were the freed blocks neighbours, the blocks freed are *noted*. Only when all notes of the process together exceed
-//! what may stay (`heap::slack`) does an owner look at the pools that it has notes about:
+//! what may stay (`heap::budget`) does an owner look at the pools that it has notes about:
 //!
 //! - The marks of free blocks tell at a glance that a page is not free, mostly by the first or second block.
 //! - A page whose blocks all carry the mark is checked against the free list itself, as a mark can lie.
@@ -37,7 +37,7 @@ const _: () = assert!(MOST_PAGES <= u32::BITS as usize);
 
 /// Of the blocks in use in a pool that was looked at, one in so many must be freed before it is looked at again. With 8 the frees of
 /// a large heap in random order take a third more instructions; with 2 half the live blocks can hide free pages.
-const LOOK_AGAIN_PART: u32 = 4;
+const RESCAN_PART: u32 = 4;
 
 /// With no more blocks than this in use, a pool is looked at again when half of them have been freed: frees in random order
 /// would lead to a look each.
@@ -49,10 +49,10 @@ const FEW_A_PAGE: u32 = 4;
 
 /// Pools that fill while less than this is taken in arenas have no event before they are empty: all their free pages together would
 /// not be worth a look. Events take eight instructions a pair in `make bench-instructions`, 1-512 B random.
-const WORTH_LOOKING: usize = 2 << 20;
+const WORTH_SCANNING: usize = 2 << 20;
 
 /// Bytes of the blocks noted in all pools: what can be found on free pages, but for pages that came free between two events.
-pub static LOOSE: AtomicUsize = AtomicUsize::new(0);
+pub static UNSCANNED: AtomicUsize = AtomicUsize::new(0);
 
 /// What was purged inside pools too early, and stays the next time. Not lazily: the free blocks on these pages are on lists, whose
 /// links the system would take with them.
@@ -126,9 +126,9 @@ pub unsafe fn release_after_fork() {
 }
 
 /// Bytes that looking at all noted pools would yield at most.
-pub fn loose_bytes() -> usize {
+pub fn unscanned_bytes() -> usize {
     // Relaxed: an account that others change meanwhile.
-    LOOSE.load(Ordering::Relaxed)
+    UNSCANNED.load(Ordering::Relaxed)
 }
 
 /// Pages of one pool, a bit each.
@@ -210,23 +210,23 @@ impl Pool {
     fn blocks_on(&self, page: usize) -> core::ops::Range<usize> {
         let (size, page_size) = (self.block_size(), os::page_size());
         let end = ((page + 1) * page_size).div_ceil(size);
-        page * page_size / size..end.min(self.cut_blocks() as usize)
+        page * page_size / size..end.min(self.carved_blocks() as usize)
     }
 
     /// Whether a block is hidden.
     #[inline]
-    pub(super) fn is_hidden(&self, index: u32) -> bool {
+    pub(super) fn is_on_purged_page(&self, index: u32) -> bool {
         let purged = self.purged.bits();
         purged != 0 && purged & self.pages_of(index as usize) != 0
     }
 
     /// How many blocks are hidden.
-    pub fn hidden_blocks(&self) -> u32 {
+    pub fn purged_blocks(&self) -> u32 {
         if !self.has_purged_pages() {
             return 0;
         }
-        (0..self.cut_blocks())
-            .filter(|index| self.is_hidden(*index))
+        (0..self.carved_blocks())
+            .filter(|index| self.is_on_purged_page(*index))
             .count() as u32
     }
 
@@ -235,46 +235,49 @@ impl Pool {
     }
 
     /// Blocks freed since the pool was last looked at, as far as its events have told.
-    pub fn noted(&self) -> u32 {
+    pub fn unscanned(&self) -> u32 {
         // Relaxed: only the owner writes and asks.
-        self.noted.load(Ordering::Relaxed) as u32
+        self.unscanned.load(Ordering::Relaxed) as u32
     }
 
-    fn set_noted(&self, noted: u32) {
-        self.noted.store(noted as u16, Ordering::Relaxed);
+    fn set_unscanned(&self, unscanned: u32) {
+        self.unscanned.store(unscanned as u16, Ordering::Relaxed);
     }
 
     /// Notes that so many blocks were freed.
-    pub(super) fn note(&self, freed: u32) {
+    pub(super) fn count_freed(&self, freed: u32) {
         if freed > 0 {
-            self.set_noted(self.noted() + freed);
-            LOOSE.fetch_add(freed as usize * self.block_size(), Ordering::Relaxed);
+            self.set_unscanned(self.unscanned() + freed);
+            UNSCANNED.fetch_add(freed as usize * self.block_size(), Ordering::Relaxed);
         }
     }
 
     /// Notes all blocks of a pool that is empty and kept.
-    pub fn note_all(&self) {
+    pub fn count_all_freed(&self) {
         debug_assert!(self.state() == State::Used && self.in_use() == 0);
-        self.forget_notes();
-        self.note(self.cut_blocks());
+        self.forget_unscanned();
+        self.count_freed(self.carved_blocks());
     }
 
-    pub(super) fn forget_notes(&self) {
-        if self.noted() > 0 {
-            LOOSE.fetch_sub(self.noted() as usize * self.block_size(), Ordering::Relaxed);
-            self.set_noted(0);
+    pub(super) fn forget_unscanned(&self) {
+        if self.unscanned() > 0 {
+            UNSCANNED.fetch_sub(
+                self.unscanned() as usize * self.block_size(),
+                Ordering::Relaxed,
+            );
+            self.set_unscanned(0);
         }
     }
 
     /// Frees from now to the next event, with so many blocks in use.
     #[inline]
     pub(super) fn next_span(&self, in_use: u32) -> u32 {
-        match self.was_looked_at() {
+        match self.was_scanned() {
             true if in_use <= FEW => in_use.div_ceil(2),
-            true => in_use / LOOK_AGAIN_PART,
+            true => in_use / RESCAN_PART,
             _ if os::page_size() > os::SMALLEST_PAGE && self.pages() == 0 => in_use,
             // The model is of pools with events.
-            false if !cfg!(loom) && arena::resident_bytes() < WORTH_LOOKING => in_use,
+            false if !cfg!(loom) && arena::resident_bytes() < WORTH_SCANNING => in_use,
             false => (self.size_class().event_step as u32).min(in_use),
         }
     }
@@ -284,41 +287,41 @@ impl Pool {
     pub fn after_event(&self) -> usize {
         debug_assert!(self.state() == State::Used && self.in_use() > 0);
         let (freed, in_use) = (self.local.span(), self.in_use());
-        let few = self.was_looked_at() && in_use < FEW_A_PAGE * self.pages() as u32;
-        let noted = match few {
+        let few = self.was_scanned() && in_use < FEW_A_PAGE * self.pages() as u32;
+        let unscanned = match few {
             // The last block of a page frees all of it.
             true => freed.max((os::page_size() / self.block_size()) as u32),
             false => freed,
         };
-        self.note(noted);
+        self.count_freed(unscanned);
         self.expect_event(in_use);
-        noted as usize * self.block_size()
+        unscanned as usize * self.block_size()
     }
 
     /// Purges the wholly free pages of a used pool. Returns how many there were. Only for the owner, while no heap has it, and the
     /// pool must not enter a slot map if it has purged pages afterwards.
     pub fn purge_free_pages(&self) -> usize {
-        let pages = self.hide_free_pages();
-        self.purge_hidden(pages);
+        let pages = self.unlist_free_pages();
+        self.purge_pages(pages);
         pages.count_ones() as usize
     }
 
-    /// Hides the blocks on the wholly free pages of a used pool, and counts these as purged. Returns them, for `purge_hidden`. Only for the owner,
+    /// Hides the blocks on the wholly free pages of a used pool, and counts these as purged. Returns them, for `purge_pages`. Only for the owner,
     /// under its heap's lock if a heap has it.
-    pub fn hide_free_pages(&self) -> u32 {
+    pub fn unlist_free_pages(&self) -> u32 {
         debug_assert!(self.state() == State::Used);
         self.collect_into_local();
-        self.forget_notes();
+        self.forget_unscanned();
         if self.in_use() == 0 || self.pages() == 0 {
             return 0;
         }
-        self.set_looked_at(true);
-        let free = match self.pages_that_look_free() {
+        self.set_scanned(true);
+        let free = match self.pages_free_by_marks() {
             0 => 0,
             candidates => self.pages_free_by_list(candidates),
         };
         if free != 0 {
-            self.hide_blocks_on(free);
+            self.unlist_blocks_on(free);
             self.purged.add(free);
         }
         self.expect_event(self.in_use());
@@ -326,9 +329,9 @@ impl Pool {
     }
 
     /// Pages with cut blocks of which all carry the mark. Most often the first block or two of a page say no.
-    fn pages_that_look_free(&self) -> u32 {
+    fn pages_free_by_marks(&self) -> u32 {
         let (size, shift) = (self.block_size(), os::page_size().trailing_zeros());
-        let end = self.cut_blocks() as usize * size;
+        let end = self.carved_blocks() as usize * size;
         let purged = self.purged.bits();
         let mut pages = 0;
         for page in 0..end.div_ceil(1 << shift).min(self.pages()) {
@@ -345,7 +348,8 @@ impl Pool {
                     // SAFETY: a cut block of a live pool. The program may write it meanwhile; the mark is atomic.
                     let block = unsafe { &*((self.start() + offset) as *const Block) };
                     block.is_marked_free()
-                        || purged != 0 && self.is_hidden(self.size_class().index_at(offset) as u32)
+                        || purged != 0
+                            && self.is_on_purged_page(self.size_class().index_at(offset) as u32)
                 });
             pages |= u32::from(is_free) << page;
         }
@@ -362,7 +366,7 @@ impl Pool {
         }
         bits(candidates)
             .filter(|page| {
-                let listed = |index: &usize| !self.is_hidden(*index as u32);
+                let listed = |index: &usize| !self.is_on_purged_page(*index as u32);
                 self.blocks_on(*page).filter(listed).count() == found[*page]
             })
             .fold(0, |pages, page| pages | 1 << page)
@@ -373,7 +377,7 @@ impl Pool {
     }
 
     /// Takes the blocks on these pages off the free list.
-    fn hide_blocks_on(&self, pages: u32) {
+    fn unlist_blocks_on(&self, pages: u32) {
         let mut last: Option<&Block> = None;
         for block in self.local.blocks() {
             if self.pages_of(self.index_of(block)) & pages != 0 {
@@ -392,10 +396,10 @@ impl Pool {
         }
     }
 
-    /// Gives the pages that `hide_free_pages` told back to the system, which takes long. Where it refuses (locked memory), the blocks stay hidden
+    /// Gives the pages that `unlist_free_pages` told back to the system, which takes long. Where it refuses (locked memory), the blocks stay hidden
     /// and the pages resident. Only for the owner, while no heap has the pool, so that nobody else can release it.
     #[inline(never)]
-    pub fn purge_hidden(&self, pages: u32) {
+    pub fn purge_pages(&self, pages: u32) {
         if pages == 0 {
             return;
         }
@@ -417,14 +421,14 @@ impl Pool {
     }
 
     /// Puts the hidden blocks back on the free list, behind those whose pages are resident.
-    pub(super) fn cut_purged_pages(&self) {
+    pub(super) fn relist_purged_blocks(&self) {
         if self.purged.is_empty() {
             return;
         }
         let pages = self.purged.take();
         retain(|retained| retained.ask(bytes_of(pages), arena::in_use_bytes(), retain::now));
         let mut chain = ptr::null();
-        for index in (0..self.cut_blocks() as usize).rev() {
+        for index in (0..self.carved_blocks() as usize).rev() {
             if self.pages_of(index) & pages != 0 {
                 let block = self.block(index);
                 block.become_free(chain);
@@ -436,10 +440,10 @@ impl Pool {
 
     /// The pool's slots go back whole.
     pub(super) fn forget_pages(&self) {
-        self.forget_notes();
+        self.forget_unscanned();
         if self.purged.take() != 0 {
             // For `is_written`.
-            self.set_cut_blocks(0);
+            self.set_carved_blocks(0);
         }
     }
 }

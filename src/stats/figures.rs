@@ -33,12 +33,12 @@ pub struct Stats {
     pub slots_purged: usize,
     /// Bytes of the free slots that may be resident.
     pub slots_dirty_bytes: usize,
-    /// Bytes of the blocks freed in pools since these were last looked at for free pages.
-    pub pages_noted_bytes: usize,
+    /// Bytes of the blocks freed in pools since these were last scanned for free pages.
+    pub pages_unscanned_bytes: usize,
     /// Bytes of the pages inside pools that were given back and are not in use again.
     pub pages_purged_bytes: usize,
     /// Bytes that may stay resident beyond all else since they were given back too early before.
-    pub learned_bytes: usize,
+    pub retained_bytes: usize,
     /// Large blocks: those that take whole slots.
     pub large_count: usize,
     /// Bytes of these.
@@ -56,9 +56,9 @@ pub struct Stats {
     /// Blocks freed since the start by threads that did not own their pool.
     pub remote_frees: usize,
     /// Bytes that may be resident without a live block: free slots, what was freed in pools, and freed mappings.
-    pub slack_bytes: usize,
+    pub budget_used_bytes: usize,
     /// How many that may be.
-    pub slack_allowed_bytes: usize,
+    pub budget_bytes: usize,
     /// Bytes without a live block, beside these, that the system may take at any moment. While it has memory enough they still count as resident.
     pub lazy_bytes: usize,
 }
@@ -77,9 +77,9 @@ arenas.bytes bytes per arena
 slots.free free slots in arenas
 slots.purged free slots purged
 slots.dirty_bytes bytes of free slots that may be resident
-pages.noted_bytes bytes noted in used pools
+pages.unscanned_bytes bytes freed in pools since their last scan
 pages.purged_bytes bytes of purged pages in pools
-learned_bytes bytes learned to keep
+retained_bytes bytes retained
 large.count large blocks
 large.bytes bytes of large blocks
 mappings.count mappings of their own
@@ -88,8 +88,8 @@ mappings.kept_bytes bytes of freed mappings kept
 heaps.live heaps of threads
 heaps.spare spare heaps
 remote_frees remote frees
-slack.bytes bytes without a live block that may be resident
-slack.allowed_bytes bytes that are allowed to
+budget.used_bytes bytes without a live block that may be resident
+budget.bytes bytes that are allowed to
 lazy_bytes bytes that the system may take at any moment
 ";
 

@@ -13,7 +13,7 @@ mod xml;
 use crate::arena;
 use crate::conf;
 use crate::geometry::ARENA_SIZE;
-use crate::heap::roster;
+use crate::heap::heaps;
 use crate::large;
 use crate::mapping;
 use crate::os;
@@ -57,7 +57,7 @@ type Row = [usize; figures::COLUMNS];
 impl Blocks {
     /// Counts the blocks of a pool, in an arena that is held still. Those in bins count as in use.
     pub fn of(pool: &Pool) -> Blocks {
-        let (cut, hidden) = (pool.cut_blocks(), pool.hidden_blocks());
+        let (cut, hidden) = (pool.carved_blocks(), pool.purged_blocks());
         let listed = cut.saturating_sub(hidden);
         let in_use = match pool.state() {
             State::Used | State::Abandoned | State::Full => {
@@ -93,7 +93,7 @@ impl Blocks {
 /// since a filter may end the process at one that it does not know.
 #[inline(never)]
 pub fn collect() -> Counted {
-    let (mappings, heaps) = (mapping::counts(), roster::counts());
+    let (mappings, heaps) = (mapping::counts(), heaps::counts());
     let mut classes = NOTHING;
     let (mut free_slots, mut large, mut large_bytes) = (0, 0, 0);
     let arenas = arena::each(&mut |view| {
@@ -119,7 +119,7 @@ pub fn collect() -> Counted {
         in_use += blocks.in_use * class.block_size as usize;
         free += blocks.free * class.block_size as usize;
     }
-    let (noted, learned) = (pages::loose_bytes(), retain::retained_bytes());
+    let (unscanned, retained) = (pages::unscanned_bytes(), retain::retained_bytes());
     let whole = Stats {
         resident: 0,
         bytes_in_use: in_use + large_bytes + mappings.live_bytes,
@@ -132,9 +132,9 @@ pub fn collect() -> Counted {
         slots_free: free_slots,
         slots_purged: arenas.purged,
         slots_dirty_bytes: arenas.dirty_bytes,
-        pages_noted_bytes: noted,
+        pages_unscanned_bytes: unscanned,
         pages_purged_bytes: arena::purged_inside(),
-        learned_bytes: learned,
+        retained_bytes: retained,
         large_count: large,
         large_bytes,
         mappings_count: mappings.live,
@@ -143,10 +143,10 @@ pub fn collect() -> Counted {
         heaps_live: heaps.live,
         heaps_spare: heaps.spare,
         remote_frees: heaps.remote_frees,
-        slack_bytes: arenas.dirty_bytes + noted + mappings.cached_bytes,
-        slack_allowed_bytes: arena::allowance((1, 1), 1)
+        budget_used_bytes: arenas.dirty_bytes + unscanned + mappings.cached_bytes,
+        budget_bytes: arena::allowance((1, 1), 1)
             .saturating_add(conf::MAPPING_CACHE.get())
-            .saturating_add(learned),
+            .saturating_add(retained),
         lazy_bytes: arenas.lazy_bytes + mappings.lazy_bytes,
     };
     Counted {

@@ -22,7 +22,7 @@
 //! In the other direction there is nothing: the library calls no function of the C library that takes a lock while it holds one of its own.
 
 use super::own;
-use crate::heap::roster;
+use crate::heap::heaps;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem;
 use core::ptr;
@@ -55,7 +55,7 @@ unsafe extern "C" fn before_fork() {
     if let Some(heap) = own() {
         heap.life.end();
     }
-    roster::hold_for_fork();
+    heaps::hold_for_fork();
     // Relaxed: the locks order it.
     HOLDS_STREAMS.store(holds, Ordering::Relaxed);
 }
@@ -63,7 +63,7 @@ unsafe extern "C" fn before_fork() {
 unsafe extern "C" fn after_in_parent() {
     let held = HOLDS_STREAMS.load(Ordering::Relaxed);
     // SAFETY: the C library calls this in the thread that `before_fork` ran in.
-    unsafe { roster::release_after_fork(own(), false) };
+    unsafe { heaps::release_after_fork(own(), false) };
     begin_life();
     if held {
         streams::release();
@@ -73,7 +73,7 @@ unsafe extern "C" fn after_in_parent() {
 unsafe extern "C" fn after_in_child() {
     let held = HOLDS_STREAMS.load(Ordering::Relaxed);
     // SAFETY: as above, in the child's copy of it.
-    unsafe { roster::release_after_fork(own(), true) };
+    unsafe { heaps::release_after_fork(own(), true) };
     begin_life();
     if held {
         streams::reset();

@@ -15,7 +15,7 @@ mod slot;
 
 pub use fork::handle_forks;
 
-use crate::heap::{Heap, SlotTable, VoidTable, roster};
+use crate::heap::{Heap, SlotTable, VoidTable, heaps};
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -141,15 +141,15 @@ pub fn with_heap<R>(work: impl FnOnce(&Heap) -> R) -> Option<R> {
     if number_of_sentinel(current()) != Some(FREES_WITHOUT_HEAP) {
         return None;
     }
-    let heap = roster::take()?;
+    let heap = heaps::take()?;
     let result = work(heap);
-    roster::give_back(heap);
+    heaps::give_back(heap);
     Some(result)
 }
 
 /// The calling thread gets a heap.
 fn birth() -> Option<&'static Heap> {
-    let heap = roster::take()?;
+    let heap = heaps::take()?;
     set_heap(heap, heap.slot_table());
     // From here on the thread can allocate, which the C library does to register the handlers, and to set the key when that is
     // not one of the first 32.
@@ -188,12 +188,12 @@ fn exit_key() -> Option<libc::pthread_key_t> {
     }
 }
 
-/// The thread ends: its heap goes back to the roster. Other keys' destructors, and the C library, may free and
+/// The thread ends: its heap goes back to the list of heaps. Other keys' destructors, and the C library, may free and
 /// allocate after this.
 unsafe extern "C" fn exit(heap: *mut c_void) {
     become_sentinel(FREES_WITHOUT_HEAP);
     // SAFETY: the value was set by `birth`, and heaps are never unmapped.
     let heap = unsafe { &*heap.cast::<Heap>() };
     heap.life.end();
-    roster::give_back(heap);
+    heaps::give_back(heap);
 }

@@ -126,7 +126,7 @@ def make_totals(arenas, mappings):
         "bytes_free": sum(entry["free"] * entry["size"] for entry in classes.values()),
         "arenas": {"live": len(arenas), "most": len(arenas) + 5, "mapped": len(arenas) + 9, "unmapped": 9, "bytes": ARENA},
         "slots": {"free": sum(arena["free"] for arena in arenas), "purged": 700, "dirty_bytes": 0},
-        "pages": {"noted_bytes": 0, "purged_bytes": 123 * PAGE}, "learned_bytes": 2 << 20,
+        "pages": {"unscanned_bytes": 0, "purged_bytes": 123 * PAGE}, "retained_bytes": 2 << 20,
         "large": {"count": len(large), "bytes": sum(large)}, "mappings": {"count": len(mappings), "bytes": mapped, "kept_bytes": 0},
         "heaps": {"live": 3, "spare": 1}, "remote_frees": 1234, "classes": [classes[number] for number in sorted(classes)],
     }

@@ -30,7 +30,7 @@ class Page(drawing.InDirectory):
         self.assertEqual(large, list(zip(columns["large_slot"], columns["large_slots"], columns["large_bytes"])))
         self.assertEqual([int(arena["at"], 16) // synthetic.ARENA for arena in snapshot["arenas"]], list(columns["base"]))
         self.assertEqual("".join(arena["resident"] for arena in snapshot["arenas"]), bytes(columns["resident"]).hex())
-        for name in ("resident", "bytes_in_use", "learned_bytes"):
+        for name in ("resident", "bytes_in_use", "retained_bytes"):
             self.assertEqual(head["totals"][name], snapshot["totals"][name])
         self.assertEqual([list(entry.values()) for entry in snapshot["totals"]["classes"]], head["totals"]["classes"])
 

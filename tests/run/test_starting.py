@@ -27,7 +27,7 @@ class Starting(installed.Test):
             shown = self.output("sh", "-c", 'printf "<%s>" "$@"', "sh", *given)
             self.assertEqual(shown, "".join(f"<{text}>" for text in given))
         self.assertEqual(self.output("--", "printf", "%s", "--"), "--")
-        self.assertEqual(self.output("--conf", "slack=1m", "--", "echo", "--", "x"), "-- x\n")
+        self.assertEqual(self.output("--conf", "resident_budget=1m", "--", "echo", "--", "x"), "-- x\n")
 
     def test_nothing_else_changes_in_the_environment(self):
         with_it = variables(self.output("env", env=ENVIRONMENT))
@@ -94,8 +94,8 @@ class Environment(installed.Test):
 
     def test_settings_are_appended(self):
         self.assertNotIn("PYMALLOC_CONF", self.shown()[0])
-        shown, _ = self.shown("--conf", "slack=1m", "--stats", "--conf", "learning=0", PYMALLOC_CONF="slack=2m")
-        self.assertEqual(shown["PYMALLOC_CONF"], "slack=2m,stats_at_exit=1,slack=1m,learning=0")
+        shown, _ = self.shown("--conf", "resident_budget=1m", "--stats", "--conf", "retain=0", PYMALLOC_CONF="resident_budget=2m")
+        self.assertEqual(shown["PYMALLOC_CONF"], "resident_budget=2m,stats_at_exit=1,resident_budget=1m,retain=0")
 
     def test_a_python_that_ignores_the_variable_is_told(self):
         python, script = sys.executable, self.write("script.py", "import sys; print(sys.flags.ignore_environment)")

@@ -3,7 +3,7 @@
 //! Nothing here knows a terminal: a piece says what it is (`Tone`), and `screen` how that looks.
 
 use crate::watch::{Sample, Watch};
-use pymalloc::outside::{ArenaLook, SLOTS};
+use pymalloc::outside::{ArenaView, SLOTS};
 use std::cmp::Reverse;
 use std::fmt::{self, Display};
 
@@ -171,11 +171,11 @@ pub fn figures(watch: &Watch, width: usize) -> Vec<Line> {
         ),
         ("utilisation of pools", percent(share(in_pools, pools))),
         (
-            "slack",
+            "budget",
             format!(
                 "{} of {}",
-                bytes(whole.slack_bytes),
-                bytes(whole.slack_allowed_bytes)
+                bytes(whole.budget_used_bytes),
+                bytes(whole.budget_bytes)
             ),
         ),
         (
@@ -227,7 +227,7 @@ pub fn figures(watch: &Watch, width: usize) -> Vec<Line> {
                 number(whole.slots_purged)
             ),
         ),
-        ("learned", bytes(whole.learned_bytes)),
+        ("retained", bytes(whole.retained_bytes)),
     ];
     let mut lines = vec![Line::default()];
     for (label, value) in figures {
@@ -466,7 +466,7 @@ pub fn arenas(watch: &Watch, (width, height): (usize, usize), glyphs: &Glyphs) -
         .map(|arenas| {
             let used: usize = arenas
                 .iter()
-                .map(|arena: &ArenaLook| arena.bytes_in_use)
+                .map(|arena: &ArenaView| arena.bytes_in_use)
                 .sum();
             share(used, arenas.len() * size)
         })

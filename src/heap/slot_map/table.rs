@@ -117,7 +117,7 @@ impl FirstTable {
 }
 
 // SAFETY: `start` and `limit` of entries are atomic. The rest is written and read by the heap's thread alone; who has the heap changes by
-// the roster's lock.
+// the list of heaps's lock.
 unsafe impl Sync for FirstTable {}
 
 /// A table that shows nothing, for threads without a heap.
@@ -300,7 +300,7 @@ impl SlotTable {
     #[inline(always)]
     pub fn enter(self, pool: &Pool, bin: &Bin) -> bool {
         let (start, class) = (pool.start(), pool.size_class());
-        let limit = pool.cut_blocks() as u64 * class.drift;
+        let limit = pool.carved_blocks() as u64 * class.drift;
         let first = self.at(self.place_of(start));
         let evicts = first.start() != start && !first.is_void();
         first.show(start, class.reciprocal, limit, bin);
@@ -321,7 +321,7 @@ impl SlotTable {
     /// Notes that more blocks of a pool are cut, `before` until now. A void entry stays void.
     pub fn extend(self, pool: &Pool, before: u32) {
         let drift = pool.size_class().drift;
-        let limits = [before, pool.cut_blocks()].map(|cut| cut as u64 * drift);
+        let limits = [before, pool.carved_blocks()].map(|cut| cut as u64 * drift);
         for entry in self.entries_of(pool.start(), pool.slots()) {
             if entry.start() == pool.start() {
                 // Relaxed: as in `enter`. In one step, so that what `leave` stores for one who posts is not undone.

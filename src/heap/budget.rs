@@ -5,19 +5,19 @@
 //! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
 //! an eighth of the pages in use and 8 MiB, and what is retained. `docs/memory.md` says for which patterns it does not.
 
-use super::roster;
+use super::heaps;
 use crate::arena;
 use crate::mapping;
 use crate::pool::pages;
 use crate::retain::{self, Moment};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// This part (1/4) of `conf::SLACK` may be loose, as much as the arenas may keep...
-const LOOSE_SHARE: (usize, usize) = (1, 4);
-/// ... and this part (1/4) of what `conf::SLACK_PART` allows. What is left of both is for what the library needs itself, headers and
+/// This part (1/4) of `conf::RESIDENT_BUDGET` may be loose, as much as the arenas may keep...
+const UNSCANNED_SHARE: (usize, usize) = (1, 4);
+/// ... and this part (1/4) of what `conf::BUDGET_PART` allows. What is left of both is for what the library needs itself, headers and
 /// slot maps, and for the bins of threads that sleep. With twice as much, a program of drifting sizes saves a
 /// twentieth of its time and takes a twentieth more memory.
-const LOOSE_PART: usize = 4;
+const UNSCANNED_PART: usize = 4;
 
 /// What is retained is observed no more often than this, but where it is used.
 const PAUSE: Moment = 50_000_000;
@@ -44,7 +44,7 @@ impl Turns {
 
 /// How much may be loose, what is retained aside.
 fn allowance() -> usize {
-    arena::allowance(LOOSE_SHARE, LOOSE_PART)
+    arena::allowance(UNSCANNED_SHARE, UNSCANNED_PART)
 }
 
 fn allowed() -> usize {
@@ -53,21 +53,21 @@ fn allowed() -> usize {
 
 /// Whether pools with notes must be looked at.
 pub fn is_used_up() -> bool {
-    pages::loose_bytes() > allowed()
+    pages::unscanned_bytes() > allowed()
 }
 
 /// However many threads share, a heap notes this much before it looks: a look is worth sixteen pages.
-pub const LEAST_WORTH_LOOKING: usize = 64 << 10;
+pub const LEAST_WORTH_SCANNING: usize = 64 << 10;
 
 /// Bytes that a heap must have noted since it last looked at its pools, so that it does not walk over all of them in vain: a quarter
 /// of what may be loose, which all heaps share, since what a thread that sleeps has noted stays.
-pub fn worth_looking() -> usize {
-    (allowance() / 4 / roster::sharers()).max(LEAST_WORTH_LOOKING)
+pub fn worth_scanning() -> usize {
+    (allowance() / 4 / heaps::active_heaps()).max(LEAST_WORTH_SCANNING)
 }
 
 /// Whether a thread that ends must look at those that it leaves.
 pub fn is_half_used() -> bool {
-    pages::loose_bytes() > allowed() / 2
+    pages::unscanned_bytes() > allowed() / 2
 }
 
 /// Gives back what is retained and has not been used for long, now and then. For the slow paths of pools, so that it happens in a
@@ -106,7 +106,7 @@ fn decay_now() {
 
 /// Bytes of what pools retain that are unused.
 fn unused_bytes() -> usize {
-    pages::loose_bytes().saturating_sub(allowance())
+    pages::unscanned_bytes().saturating_sub(allowance())
 }
 
 /// What pools retain goes before the system is asked for so many bytes more.

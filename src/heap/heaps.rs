@@ -1,4 +1,4 @@
-//! The roster: every heap there is. A heap belongs to one thread at a time; the heap of a thread that ended is
+//! The list of heaps: every heap there is. A heap belongs to one thread at a time; the heap of a thread that ended is
 //! spare until a new thread takes it. Heaps are never unmapped, so that a stale pointer to one can still be locked
 //! and compared, and there are never more than threads at one time. To walk over them takes no lock.
 //!
@@ -23,7 +23,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 /// The heap of the first thread, so that a process that never starts another maps none.
 static FIRST: HeapAndTable = HeapAndTable::new();
 
-/// The heap that entered last; the others follow by `next_in_roster`. Heaps enter under the lock of the spare ones, and none ever leaves: who
+/// The heap that entered last; the others follow by `next_heap`. Heaps enter under the lock of the spare ones, and none ever leaves: who
 /// walks over them takes no lock, and holds nobody up.
 pub static LAST: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
 
@@ -42,7 +42,7 @@ pub const LAYOUT: u64 = mix(&[super::bin::LAYOUT, usedpools::LAYOUT]);
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// How many threads have heaps: at least the one that asks.
-pub fn sharers() -> usize {
+pub fn active_heaps() -> usize {
     // Relaxed: a hint.
     TAKEN.load(Ordering::Relaxed).max(1)
 }
@@ -65,7 +65,7 @@ impl Spare {
     /// Enters a new heap, which is the calling thread's.
     fn enter(&mut self, heap: &'static Heap) {
         Self::mark_taken(heap);
-        heap.next_in_roster
+        heap.next_heap
             .store(LAST.load(Ordering::Relaxed), Ordering::Relaxed);
         // Release: who finds it finds what it leads to.
         LAST.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
@@ -94,7 +94,7 @@ pub(super) fn each(mut visit: impl FnMut(&'static Heap)) {
     // SAFETY: heaps are never unmapped.
     while let Some(heap) = unsafe { next.as_ref() } {
         // Relaxed: written before the heap was entered.
-        next = heap.next_in_roster.load(Ordering::Relaxed);
+        next = heap.next_heap.load(Ordering::Relaxed);
         visit(heap);
     }
 }
@@ -146,11 +146,8 @@ fn take_of_ended() -> Option<&'static Heap> {
         };
         // SAFETY: heaps are never unmapped.
         let heap: &'static Heap = unsafe { next.as_ref() }?;
-        NEXT.store(
-            heap.next_in_roster.load(Ordering::Relaxed),
-            Ordering::Release,
-        );
-        if heap.leave_if_ended() {
+        NEXT.store(heap.next_heap.load(Ordering::Relaxed), Ordering::Release);
+        if heap.abandon_if_ended() {
             heap.resume_map();
             return Some(heap);
         }
@@ -160,7 +157,7 @@ fn take_of_ended() -> Option<&'static Heap> {
 
 /// Takes the heap of a thread that ends: its pools are left to others, and a new thread can take it.
 pub fn give_back(heap: &'static Heap) {
-    heap.leave_all(false);
+    heap.abandon_all(false);
     heap.rest_map();
     SPARE.lock().add(heap);
 }
@@ -177,7 +174,7 @@ pub fn rescue_orphans() -> bool {
         // Relaxed: which thread of the child does it is told by the swap, and what the lost thread left was there before any of them.
         if heap.orphaned.load(Ordering::Relaxed) && heap.orphaned.swap(false, Ordering::Relaxed) {
             ORPHANS.fetch_sub(1, Ordering::Relaxed);
-            heap.leave_all(true);
+            heap.abandon_all(true);
             heap.rest_map();
             SPARE.lock().add(heap);
             any = true;
@@ -204,7 +201,7 @@ pub fn relieve(own: Option<&Heap>, purges: bool) -> bool {
     WALK.begin(|is_news| {
         let mut returned = false;
         each(|heap| {
-            if heap.leave_if_ended() {
+            if heap.abandon_if_ended() {
                 SPARE.lock().add(heap);
                 returned = true;
             }

@@ -16,7 +16,7 @@ pub unsafe fn enter(heap: *const u8) -> usize {
     // SAFETY: passed on from the caller.
     let heap: &'static Heap = unsafe { &*heap.cast() };
     let next = heap
-        .next_in_roster
+        .next_heap
         .swap(LAST.load(Ordering::Relaxed), Ordering::Relaxed);
     LAST.store(ptr::from_ref(heap).cast_mut(), Ordering::Relaxed);
     next as usize
