@@ -19,7 +19,8 @@ export CARGO_TARGET_DIR
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SOVERSION := 0
-SOURCES := Cargo.toml $(wildcard Cargo.lock .cargo/config.toml) build.rs $(shell find src -name '*.rs')
+# Of the library; pymalloc-watch has its own beside them.
+SOURCES := Cargo.toml c/Cargo.toml $(wildcard Cargo.lock .cargo/config.toml) build.rs $(shell find src c/src -name '*.rs')
 
 RELEASE    := $(CARGO_TARGET_DIR)/release
 SMALL      := $(CARGO_TARGET_DIR)/small
@@ -39,7 +40,7 @@ PARTSDIR   := $(DATADIR)/pymalloc
 QUIET = --quiet
 demo-library watch: QUIET =
 demo-library watch: CARGO := scripts/patiently $(CARGO)
-BUILD = $(CARGO) rustc $(QUIET) --lib
+BUILD = $(CARGO) build $(QUIET) --package pymalloc-c
 # $(call filled,TEMPLATE,FILE): the template with its @NAMES@ replaced, as FILE under DESTDIR.
 filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' \
 	-e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' \
@@ -56,20 +57,19 @@ built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 all: $(SHARED) $(STATIC) $(DEEPBIND) $(HEADER) ## the shared library, the static one, the one for plugins, and the header (the default)
 
 $(SHARED): $(SOURCES)
-	@$(BUILD) --release --features c-abi --crate-type cdylib
+	@$(BUILD) --release
 	@touch $@ && $(built)
 
-# After the shared library: the two share their dependencies and cargo's lock. Its names are weak, so that a program may have some of the functions
-# itself.
-$(STATIC): $(SOURCES) scripts/weak-names | $(SHARED)
-	@$(BUILD) --release --features c-abi --crate-type staticlib
+# Built with the shared library. Its names are weak, so that a program may have some of the functions itself.
+$(STATIC): $(SHARED) scripts/weak-names
+	@[ -e $@ ] || $(BUILD) --release
 	@$(OBJCOPY) --wildcard --weaken-symbols=scripts/weak-names $@
 	@touch $@ && $(built)
 
-# A crate of its own, with no dependencies: see deepbind/lib.rs.
-$(DEEPBIND): $(wildcard deepbind/*)
-	@$(CARGO) build --quiet --locked --release --manifest-path deepbind/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/deepbind
-	@install -D -m 755 $(CARGO_TARGET_DIR)/deepbind/release/libpymalloc_deepbind.so $@ && $(built)
+# See deepbind/lib.rs.
+$(DEEPBIND): Cargo.toml $(wildcard deepbind/*)
+	@$(CARGO) build --quiet --release --package pymalloc-deepbind
+	@install -m 755 $(RELEASE)/libpymalloc_deepbind.so $@ && $(built)
 
 deepbind: $(DEEPBIND)
 	@:
@@ -80,13 +80,13 @@ $(HEADER):
 small: $(SMALL)/release/libpymalloc.so ## the same library with 256 KiB arenas and 4 KiB pools, under target/small
 
 $(SMALL)/release/libpymalloc.so: $(SOURCES)
-	@$(BUILD) --release --features c-abi,small-arenas --target-dir $(SMALL) --crate-type cdylib
+	@$(BUILD) --release --features small-arenas --target-dir $(SMALL)
 	@touch $@ && $(built)
 
 watch: $(WATCH) ## pymalloc-watch, the live view of a running process's heap
 
-$(WATCH): $(SOURCES) | $(SHARED)
-	@$(CARGO) build $(QUIET) --release --features watch --bin pymalloc-watch
+$(WATCH): $(SOURCES) watch/Cargo.toml $(shell find watch/src -name '*.rs') | $(SHARED)
+	@$(CARGO) build $(QUIET) --release --package pymalloc-watch
 	@touch $@ && $(built)
 
 header: ## generate include/pymalloc.h anew from the Rust source
@@ -140,32 +140,28 @@ test: ## every test, on both geometries and with all assertions, and the model c
 	[ -z "$$failed" ] || { echo; echo "Failed:$$failed"; exit 1; }
 
 test-default: all small
-	$(CARGO) test --no-fail-fast
+	$(CARGO) test --workspace --no-fail-fast
 
 test-small: all small
-	$(CARGO) test --no-fail-fast --features small-arenas
+	$(CARGO) test --workspace --no-fail-fast --features small-arenas
 
 # The C tests once more, on a library that checks its own invariants at every change of state.
 test-checked:
-	$(BUILD) --profile checked --features c-abi --crate-type cdylib
+	$(BUILD) --profile checked
 	PYMALLOC_LIBRARY=$(abspath $(CARGO_TARGET_DIR))/checked/libpymalloc.so $(CARGO) test --test c_tests -- linked preloaded
 
 test-loom:
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --lib --target-dir $(CARGO_TARGET_DIR)/loom loom
 
 check: lint ## formatting and lints, warnings denied
-	@$(CARGO) fmt --check
-	@$(CARGO) fmt --check --manifest-path deepbind/Cargo.toml
+	@$(CARGO) fmt --all --check
 
-# The feature c-abi brings the panic handler of a library without std, which a test program cannot have: the library alone.
+# All crates with each geometry; the library also as it is without assertions, and for machines that are neither x86-64 nor AArch64.
 lint:
-	@$(CARGO) clippy --quiet --locked --manifest-path deepbind/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/deepbind -- -D warnings
-	@$(CARGO) clippy --quiet --all-targets -- -D warnings
-	@$(CARGO) clippy --quiet --all-targets --features small-arenas,watch -- -D warnings
-	@$(CARGO) clippy --quiet --release --lib --features c-abi -- -D warnings
-	@$(CARGO) clippy --quiet --release --lib --features c-abi,small-arenas -- -D warnings
-	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --locked --manifest-path deepbind/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
-	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --release --lib --features c-abi --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
+	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --workspace --all-targets --all-features -- -D warnings
+	@$(CARGO) clippy --quiet --release --package pymalloc-c -- -D warnings
+	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --release --package pymalloc-c --package pymalloc-deepbind --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
 
 deny: ## licences, sources and known flaws of the crates in use, by cargo-deny (installed under target/ the first time)
 	@scripts/deny

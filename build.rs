@@ -1,4 +1,4 @@
-//! Link arguments of the shared library; nothing is generated here.
+//! Link arguments of the shared library, whose crate is `c/`; nothing is generated here.
 
 use std::env;
 use std::path::PathBuf;
@@ -13,11 +13,7 @@ const EMPTY_LIBRARY: &str =
     "#![no_std]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    // Only the shared library is linked with this feature.
-    if env::var_os("CARGO_FEATURE_C_ABI").is_none() {
-        return;
-    }
+    println!("cargo:rerun-if-changed=../build.rs");
     for argument in [
         // The name that a dynamic linker looks for; the number changes with the ABI.
         "-Wl,-soname,libpymalloc.so.0",
@@ -33,15 +29,18 @@ fn main() {
         // never unloaded.
         "-Wl,--defsym=__dso_handle=pymalloc_malloc",
     ] {
-        println!("cargo:rustc-link-arg={argument}");
+        println!("cargo:rustc-link-arg-cdylib={argument}");
     }
-    println!("cargo:rustc-link-arg=-Wl,--dynamic-list={}", replaceable());
+    println!(
+        "cargo:rustc-link-arg-cdylib=-Wl,--dynamic-list={}",
+        replaceable()
+    );
     if let Some(argument) = ONE_SEGMENT.into_iter().find(|one| linker_accepts(one)) {
-        println!("cargo:rustc-link-arg={argument}");
+        println!("cargo:rustc-link-arg-cdylib={argument}");
     }
 }
 
-/// What `src/replaced.rs` looks for in the whole program.
+/// What `c/src/replaced.rs` looks for in the whole program.
 const REPLACEABLE: [&str; 12] = [
     "malloc",
     "free",

@@ -13,6 +13,6 @@ fn main() {
         "-lc",
         "-ldl",
     ] {
-        println!("cargo:rustc-link-arg={argument}");
+        println!("cargo:rustc-link-arg-cdylib={argument}");
     }
 }

@@ -40,7 +40,6 @@ impl Setting {
     pub const VALUE: usize = core::mem::offset_of!(Setting, value);
 
     /// The value itself, for who replaces it.
-    #[cfg(feature = "watch")]
     pub fn place(&self) -> &AtomicUsize {
         &self.value
     }

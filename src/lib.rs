@@ -3,12 +3,11 @@
 //! The source is a house. A floor may use only the floors below it:
 //!
 //! ```text
+//!   internals     what the other crates take: c/, the exported C and C++ names; watch/, the view from outside
 //!   process       start and end of the process: settings, fork handlers, statistics at exit
 //!   background    the optional thread: gives back what is retained, writes statistics on a signal
 //!   collector     what pymalloc-run is told of the process
-//!   abi           the exported C and C++ names: argument checks, errno, nothing else
 //!   heapmap       snapshots: every arena, pool and block
-//!   outside       the heap of another process, by the code below (only in pymalloc-watch)
 //!   signpost      where the statics are, for who looks from outside
 //!   inspect stats what any address is; figures of the whole library
 //!   alloc         allocate, free, resize, aligned, usable size: which layer serves it
@@ -20,8 +19,7 @@
 //!   mapping       blocks that are mappings of their own
 //!   retain        what was given back too early and stays the next time
 //!   registry fault report conf       a table of addresses; messages; settings
-//!   size_class geometry layout sync os cpu replaced   the ground: pure tables, sizes, the lock, system calls, single instructions,
-//!                                          functions that the program has in the place of exported ones
+//!   size_class geometry layout sync os cpu   the ground: pure tables, sizes, the lock, system calls, single instructions
 //! ```
 //!
 //! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` asks the heap's slot map
@@ -29,19 +27,13 @@
 //!
 //! Nothing here allocates, uses `std`, or panics on a path that a program can reach.
 
-#![cfg_attr(not(any(test, loom, feature = "watch")), no_std)]
+#![cfg_attr(not(any(test, loom)), no_std)]
 #![cfg_attr(
-    any(loom, not(feature = "c-abi")),
+    loom,
     allow(
         dead_code,
-        reason = "the model covers the protocols only, and without the C names nobody asks for some figures"
-    )
-)]
-#![cfg_attr(
-    any(loom, feature = "watch"),
-    allow(
         unused_imports,
-        reason = "the model covers the protocols only, and who looks from outside is no process of its own"
+        reason = "the model covers the protocols only"
     )
 )]
 
@@ -49,9 +41,6 @@
 compile_error!("pymalloc needs 64-bit addresses");
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("pymalloc needs Linux and the GNU C library");
-
-#[cfg(all(feature = "c-abi", feature = "watch"))]
-compile_error!("`watch` is for the program that looks, `c-abi` for the one that is looked at");
 
 mod arena;
 mod conf;
@@ -63,20 +52,16 @@ mod layout;
 mod os;
 mod pool;
 mod registry;
-#[cfg(all(feature = "c-abi", not(loom)))]
-mod replaced;
 mod report;
 mod retain;
 mod size_class;
 mod sync;
 
-#[cfg(all(feature = "c-abi", not(loom)))]
-mod abi;
 #[cfg(not(loom))]
 mod alloc;
-#[cfg(all(not(loom), not(feature = "watch")))]
+#[cfg(not(loom))]
 mod background;
-#[cfg(all(not(loom), not(feature = "watch")))]
+#[cfg(not(loom))]
 mod collector;
 #[cfg(not(loom))]
 mod global;
@@ -85,14 +70,13 @@ mod heapmap;
 #[cfg(not(loom))]
 mod inspect;
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub mod internals;
+#[cfg(not(loom))]
 mod large;
 #[cfg(not(loom))]
 mod mapping;
-#[cfg(feature = "watch")]
-#[doc(hidden)]
-pub mod outside;
-// Not for who looks from outside: settings, threads and what is written at exit are the process's own.
-#[cfg(all(not(loom), not(feature = "watch")))]
+#[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]
 mod signpost;

@@ -2,7 +2,6 @@
 //!
 //! - `call`: how a call is made, past the C library's functions, which the program may have put its own in the place of;
 //! - `clock`: clocks, without a call;
-//! - `linker`: what the dynamic linker knows;
 //! - `socket`: a connection to another program.
 //!
 //! Every wrapper leaves `errno` as it found it: only the exported functions may set it, and only
@@ -14,9 +13,7 @@
 
 mod call;
 mod clock;
-#[cfg(all(feature = "c-abi", not(loom)))]
-pub mod linker;
-#[cfg(all(not(loom), not(feature = "watch")))]
+#[cfg(not(loom))]
 pub mod socket;
 
 use call::{system_call, system_call_of_six};

@@ -11,6 +11,16 @@ use crate::os;
 use crate::stats;
 use crate::thread;
 use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this program lays the structures of another process over its own (`pymalloc-watch`): then nothing below is for it.
+static LOOKS_OUTSIDE: AtomicBool = AtomicBool::new(false);
+
+/// To be called before `start`: settings, threads and what is written at exit would be those of the other process.
+pub fn look_outside() {
+    // Relaxed, as below: both run before there is a second thread.
+    LOOKS_OUTSIDE.store(true, Ordering::Relaxed);
+}
 
 /// Run by the C library before `main`, and in the shared library (`-z initfirst`) before the
 /// initialisation of every other library; in one that is loaded by `dlopen` then, when other threads may run and even allocate from it already. A fork handler of another library that is registered before ours
@@ -21,6 +31,9 @@ extern "C" fn start(
     _arguments: *const *const c_char,
     environment: *const *const c_char,
 ) {
+    if LOOKS_OUTSIDE.load(Ordering::Relaxed) {
+        return;
+    }
     thread::handle_forks();
     conf::read_environment(environment);
     if collector::listens() {
@@ -58,17 +71,3 @@ static START: extern "C" fn(c_int, *const *const c_char, *const *const c_char) =
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
-
-#[cfg(all(feature = "c-abi", not(test)))]
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo) -> ! {
-    let mut buffer = crate::report::line();
-    let mut text = crate::report::message(&mut buffer);
-    text.text("internal error");
-    if let Some(place) = info.location() {
-        text.text(" at ").text(place.file()).text(":");
-        text.number(place.line() as usize);
-    }
-    text.send();
-    crate::os::abort()
-}

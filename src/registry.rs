@@ -22,7 +22,6 @@ pub struct Entry {
     pub size: usize,
 }
 
-#[cfg(feature = "watch")]
 impl Entry {
     /// Where in an entry the address is.
     pub const ADDRESS: usize = core::mem::offset_of!(Entry, address);
@@ -136,13 +135,11 @@ impl Registry {
     }
 
     /// Where the table is and how many entries it has, for a registry of another process.
-    #[cfg(feature = "watch")]
     pub fn table_elsewhere(&self) -> (usize, usize) {
         (self.places as usize, self.capacity)
     }
 
     /// Gives the table back.
-    #[cfg(feature = "watch")]
     pub fn unmap(&mut self) {
         let old = core::mem::replace(self, Self::empty());
         drop(NonNull::new(old.places).map(|places| Table {

@@ -101,7 +101,6 @@ global_asm!(
 );
 
 /// This program's own statics, in the order of the note: start and size.
-#[cfg(feature = "watch")]
 pub fn own_parts() -> [(*mut u8, usize); PARTS] {
     fn part<T: Sync>(part: &'static T) -> (*mut u8, usize) {
         (core::ptr::from_ref(part).cast_mut().cast(), size_of::<T>())

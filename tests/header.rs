@@ -6,7 +6,7 @@
 use std::path::Path;
 
 /// The C interface, and the types that it names.
-const SOURCES: [&str; 3] = ["src/abi/own.rs", "src/inspect.rs", "src/stats/figures.rs"];
+const SOURCES: [&str; 3] = ["c/src/own.rs", "src/inspect.rs", "src/stats/figures.rs"];
 
 /// The header as it must be.
 fn generated() -> String {

@@ -36,7 +36,7 @@ mod bits;
 mod buckets;
 mod lookup;
 mod map;
-#[cfg(feature = "watch")]
+#[cfg(not(loom))]
 pub mod outside;
 #[cfg(not(loom))]
 mod purge;

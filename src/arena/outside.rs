@@ -12,13 +12,12 @@ pub fn forget_overflow() {
     ARENAS.lock().overflow.unmap();
 }
 
-/// Empties the map. Returns the arenas that were in it.
-pub fn take_map() -> Vec<usize> {
+/// Empties the map while the arenas that were in it are read off.
+pub fn take_map() -> impl Iterator<Item = usize> {
     // Relaxed: one thread looks.
     MAP.iter()
         .map(|place| place.swap(0, Ordering::Relaxed))
         .filter(|base| may_be_base(*base))
-        .collect()
 }
 
 /// Forgets all arenas, but not the figures. Returns the table of those that had no place in the map, which is in the other process.

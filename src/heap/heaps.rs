@@ -5,7 +5,6 @@
 //! After a `fork` the child has only the thread that called it. The heaps of the others are *orphaned*; the
 //! first thread of the child that would need new memory leaves their pools to everyone.
 
-#[cfg(feature = "watch")]
 pub mod outside;
 
 use super::news::Walk;

@@ -30,7 +30,7 @@
 //!   two together are the number of blocks in use, remote frees that were not collected included.
 //! - A block on a purged page is *hidden*: it is on no list, and not in use. Only used and abandoned pools have purged pages.
 
-#[cfg(feature = "watch")]
+#[cfg(not(loom))]
 mod outside;
 pub mod pages;
 pub mod remote;

@@ -166,7 +166,6 @@ impl PageSet {
     }
 
     /// Forgets what cannot be pages of the pool.
-    #[cfg(feature = "watch")]
     pub fn keep_pages_of(&self, pool: &Pool) {
         let pages = u32::MAX.checked_shl(pool.pages() as u32).unwrap_or(0);
         self.set_bits(self.bits() & !pages);

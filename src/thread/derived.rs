@@ -1,8 +1,8 @@
 //! The thread-local pointers to a thread's heap and slot map of the functions that stand for others: those of C++, and some of the C library's.
 //!
-//! It is the same heap, or a sentinel with the void table: in a thread that has none, and for ever in a program that has replaced a function that others stand
-//! for (`replaced`). So a sentinel's empty bins lead them to where the program's functions are looked for, and all other programs pay
-//! nothing. Accessed as `slot`; elsewhere it is always a sentinel.
+//! It is a sentinel with the void table until it is linked, which is done by the first such function that a thread calls, and never in a program that has
+//! replaced a function that others stand for (`replaced` of the C library). So a sentinel's empty bins lead them to where the program's functions are looked
+//! for, and all other programs pay nothing. Once linked it is the thread's heap. Accessed as `slot`; elsewhere it is always a sentinel.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub use initial_exec::{heap, set, table};

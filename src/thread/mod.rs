@@ -8,7 +8,6 @@
 //! another sentinel: it frees without a heap from then on, and when it still allocates, a
 //! heap is borrowed for the one call.
 
-#[cfg(feature = "c-abi")]
 mod derived;
 mod fork;
 mod slot;
@@ -67,8 +66,7 @@ pub fn slot_table() -> SlotTable {
     slot::table()
 }
 
-/// The heap for the functions that stand for others: a sentinel, too, in a program that has replaced any that others stand for.
-#[cfg(feature = "c-abi")]
+/// The heap for the functions that stand for others: a sentinel, too, until `link_derived` is called in this thread.
 #[inline(always)]
 pub fn current_for_derived() -> &'static Heap {
     // SAFETY: as above.
@@ -76,17 +74,36 @@ pub fn current_for_derived() -> &'static Heap {
 }
 
 /// The table of the slot map of that.
-#[cfg(feature = "c-abi")]
 #[inline(always)]
 pub fn slot_table_for_derived() -> SlotTable {
     derived::table()
 }
 
-/// Sets both pairs of pointers to a thread's heap and to the table of its slot map.
+/// From now on the functions that stand for others use the calling thread's heap, if it has one.
+#[inline]
+pub fn link_derived() {
+    #[cold]
+    #[inline(never)]
+    fn link() {
+        if let Some(heap) = own() {
+            derived::set(heap, slot::table());
+        }
+    }
+    if !is_derived_linked() {
+        link();
+    }
+}
+
+#[inline]
+fn is_derived_linked() -> bool {
+    number_of_sentinel(derived::heap()).is_none()
+}
+
+/// Sets the pointers to a thread's heap and to the table of its slot map, and the second pair too where that is linked.
+#[inline(never)]
 fn set_heap(heap: *const Heap, table: SlotTable) {
     slot::set(heap, table);
-    #[cfg(feature = "c-abi")]
-    if number_of_sentinel(heap).is_some() || !crate::replaced::any() {
+    if is_derived_linked() || number_of_sentinel(heap).is_some() {
         derived::set(heap, table);
     }
 }

@@ -21,22 +21,25 @@ pub const SMALL_ARENAS: bool = cfg!(feature = "small-arenas");
 /// The name that programs linked with the library look for.
 pub const SONAME: &str = "libpymalloc.so.0";
 
-/// The top of the repository.
+/// The top of the repository: the folder of the crate that is tested, or the one above.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders
+        .find(|folder| folder.join("c_tests").is_dir())
+        .expect("every crate lies in the repository")
 }
 
 /// The shared library: the one that `PYMALLOC_LIBRARY` names, or else the one that is built from this source.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| named_or_built("PYMALLOC_LIBRARY", "cdylib", "libpymalloc.so"))
+    LIBRARY.get_or_init(|| named_or_built("PYMALLOC_LIBRARY", "libpymalloc.so"))
 }
 
 /// The static library: the one that `PYMALLOC_STATIC_LIBRARY` names, or else the one that is built from this source.
 pub fn static_library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let built = named_or_built("PYMALLOC_STATIC_LIBRARY", "staticlib", "libpymalloc.a");
+        let built = named_or_built("PYMALLOC_STATIC_LIBRARY", "libpymalloc.a");
         weakened(&built)
     })
 }
@@ -78,40 +81,41 @@ pub fn deepbind() -> &'static Path {
     })
 }
 
-fn named_or_built(variable: &str, crate_type: &str, file: &str) -> PathBuf {
+fn named_or_built(variable: &str, file: &str) -> PathBuf {
     match std::env::var_os(variable) {
         // Absolute, because the programs that it is preloaded into may run elsewhere.
         Some(path) => std::fs::canonicalize(&path)
             .unwrap_or_else(|error| panic!("{variable}={}: {error}", path.display())),
-        None => build(crate_type, file),
+        None => build(file),
     }
 }
 
 /// Builds the library; quick when it is up to date. Cargo holds no lock while it runs tests, and
 /// takes its own against other builds.
-fn build(crate_type: &str, file: &str) -> PathBuf {
+fn build(file: &str) -> PathBuf {
     let mut target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(directory) => repository().join(directory),
         None => repository().join("target"),
     };
-    let mut features = String::from("c-abi");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(repository())
+        .args(["build", "--release", "--package", "pymalloc-c"]);
     if SMALL_ARENAS {
-        features.push_str(",small-arenas");
+        cargo.args(["--features", "small-arenas"]);
         // Of its own, or each build would replace the library of the other geometry.
         if !target.ends_with("small") {
             target.push("small");
         }
     }
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["rustc", "--release", "--lib", "--features", &features])
-        .args(["--crate-type", crate_type, "--target-dir"])
+    let output = cargo
+        .arg("--target-dir")
         .arg(&target)
-        .current_dir(repository())
         .output()
         .expect("cargo can be run");
     assert!(
         output.status.success(),
-        "the {crate_type} does not build:\n{}",
+        "the library does not build:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     let built = target.join("release").join(file);

@@ -1,7 +1,7 @@
 //! Reads the memory of another process: `process_vm_readv`, or `/proc/PID/mem` where that call is forbidden (some containers).
 
 use super::Error;
-use crate::os;
+use pymalloc::internals::os;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -8,16 +8,17 @@
 //! `std::bad_alloc`, or returns null. The exception passes through the frame of the function here, which holds
 //! nothing that would need to be undone.
 
-use super::through;
-use crate::alloc;
-use crate::fault::Call;
-use crate::os::{self, linker};
+use crate::linker;
 use crate::replaced::{self, Function};
-use crate::report;
-use crate::thread;
+use crate::through;
 use core::ffi::{CStr, c_void};
 use core::mem;
 use core::ptr::NonNull;
+use pymalloc::internals::alloc;
+use pymalloc::internals::fault::Call;
+use pymalloc::internals::os;
+use pymalloc::internals::report;
+use pymalloc::internals::thread;
 
 /// The address of a `std::nothrow_t`, which says nothing.
 type Nothrow = *const c_void;
@@ -47,12 +48,12 @@ impl New {
     /// What the fast path does not serve, for a caller at an address of the program.
     #[inline(never)]
     fn elsewhere(&self, wanted: Wanted, caller: usize) -> *mut c_void {
-        let block = match replaced::any() {
-            false if self.aligned => {
+        let block = match replaced::none() {
+            true if self.aligned => {
                 alloc::allocate_aligned_beyond_bins(wanted.size, wanted.align).cast()
             }
-            false => alloc::allocate_beyond_bins(wanted.size).cast(),
-            true => match self.through_operator(wanted, caller) {
+            true => alloc::allocate_beyond_bins(wanted.size).cast(),
+            false => match self.through_operator(wanted, caller) {
                 Some(result) => return result,
                 None => self.through_malloc(wanted),
             },
@@ -261,7 +262,7 @@ new_aligned! {
 /// What the fast path of a form of `operator delete` does not serve, which stands for some others, the nearest first. The alignment is 0
 /// where none was given.
 fn delete_elsewhere(stands_for: &[Function], block: *mut u8, align: usize) {
-    if !replaced::any() {
+    if replaced::none() {
         return alloc::free_elsewhere::<{ Call::Delete as u8 }>(block);
     }
     type Delete = unsafe extern "C" fn(*mut u8, usize);

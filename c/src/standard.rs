@@ -1,14 +1,14 @@
 //! The C library's names. Each is its `pymalloc_*` twin, to which the documentation of `own` applies; those that stand for others go through
 //! the program's, if it has replaced these.
 
-use super::own::*;
-use super::through;
-use crate::alloc;
-use crate::fault::Call;
+use crate::own::*;
 use crate::replaced;
-use crate::thread;
+use crate::through;
 use core::ffi::{c_int, c_void};
 use core::mem;
+use pymalloc::internals::alloc;
+use pymalloc::internals::fault::Call;
+use pymalloc::internals::thread;
 
 macro_rules! same_as {
     ($($name:ident = $twin:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
@@ -63,7 +63,11 @@ frees! {
 #[inline(never)]
 fn free_elsewhere<const CALL: u8>(block: *mut u8) {
     type Free = unsafe extern "C" fn(*mut u8);
-    match through::free_of(0) {
+    let replaced = match replaced::none() {
+        true => None,
+        false => through::free_of(0),
+    };
+    match replaced {
         // SAFETY: the function of this name has this type.
         Some(free) => unsafe { mem::transmute::<*const c_void, Free>(free)(block) },
         None => alloc::free_elsewhere::<CALL>(block),

@@ -4,7 +4,9 @@
 
 use super::Error;
 use super::memory::Memory;
-use crate::signpost::{LAYOUT, NOTE_NAME, NOTE_TYPE, PARTS, VERSION_SIZE};
+use pymalloc::internals::structures::{
+    LAYOUT, NOTE_NAME, NOTE_TYPE, PARTS, VERSION_SIZE, own_parts,
+};
 use std::fs;
 
 /// The library in a process.
@@ -68,7 +70,7 @@ pub fn is_still_there(memory: &Memory, parts: &Parts) -> Result<bool, Error> {
 
 /// Whether a thread has a heap of it: the list of heaps, its last part, is not all zeroes.
 fn is_used(memory: &Memory, parts: &Parts) -> Result<bool, Error> {
-    let (_, size) = crate::signpost::own_parts()[PARTS - 1];
+    let (_, size) = own_parts()[PARTS - 1];
     let mut last_heap = vec![0; size];
     let read = memory.read_one(parts.statics[PARTS - 1], &mut last_heap)?;
     Ok(read && last_heap.iter().any(|byte| *byte != 0))

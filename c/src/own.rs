@@ -1,15 +1,15 @@
 //! The library under its own names.
 
-use crate::alloc;
-use crate::fault::Call;
-use crate::geometry::{ARENA_SIZE, SLOT_SIZE};
-use crate::heapmap;
-use crate::inspect::{self, Info, Kind};
-use crate::os;
-use crate::report::{BUFFER, Sink, Text};
-use crate::stats::{self, Counted, Stats};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
+use pymalloc::internals::alloc;
+use pymalloc::internals::fault::Call;
+use pymalloc::internals::geometry::{ARENA_SIZE, SLOT_SIZE};
+use pymalloc::internals::heapmap;
+use pymalloc::internals::inspect::{self, Info, Kind};
+use pymalloc::internals::os;
+use pymalloc::internals::report::{BUFFER, Sink, Text};
+use pymalloc::internals::stats::{self, Counted, Stats};
 
 /// The C library's `struct mallinfo2`.
 #[repr(C)]

@@ -7,16 +7,13 @@
 
 use super::Error;
 use super::memory::{Memory, Range};
-use crate::arena;
-use crate::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SIZE, SLOT_SHIFT, SLOTS};
-use crate::heap::{Heap, heaps};
-use crate::mapping::MAPPINGS;
-use crate::os;
-use crate::pool::Pool;
-use crate::registry::{Entry, Registry};
-use crate::report::{self, Text};
-use crate::signpost::{PARTS, own_parts};
-use crate::stats::{self, Blocks, Counted, Stats};
+use pymalloc::internals::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SIZE, SLOT_SHIFT, SLOTS};
+use pymalloc::internals::os;
+use pymalloc::internals::report::{self, Text};
+use pymalloc::internals::stats::{self, Blocks, Counted, Stats};
+use pymalloc::internals::structures::{
+    Entry, Heap, MAPPINGS, PARTS, Pool, Registry, arena, heaps, own_parts, size_of_run,
+};
 use std::io;
 use std::ptr;
 use std::sync::Mutex;
@@ -75,7 +72,7 @@ impl Mirror {
         let _looking = LOOKING
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        arena::outside::forget_overflow();
+        arena::forget_overflow();
         copy_statics(memory, statics)?;
         self.copy_heaps(memory)?;
         self.copy_arenas(memory)?;
@@ -95,7 +92,7 @@ impl Mirror {
 
     fn copy_heaps(&mut self, memory: &Memory) -> Result<(), Error> {
         let mut count = 0;
-        let mut next = heaps::outside::forget();
+        let mut next = heaps::forget();
         while next != 0 && count < MOST_HEAPS {
             if count == self.heaps.len() {
                 self.heaps.push(map(size_of::<Heap>())?);
@@ -107,15 +104,15 @@ impl Mirror {
                 break;
             }
             // SAFETY: a mapping that stays; a heap may have any contents that another heap had.
-            next = unsafe { heaps::outside::enter(heap) };
+            next = unsafe { heaps::enter(heap) };
             count += 1;
         }
         Ok(())
     }
 
     fn copy_arenas(&mut self, memory: &Memory) -> Result<(), Error> {
-        self.bases = arena::outside::take_map();
-        let overflow = read_overflow(memory, &arena::outside::take_overflow())?;
+        self.bases = arena::take_map().collect();
+        let overflow = read_overflow(memory, &arena::take_overflow())?;
         self.bases.extend(overflow);
         // Each once, whatever is in the other's tables.
         self.bases.sort_unstable();
@@ -137,7 +134,7 @@ impl Mirror {
         memory.read(&mut heads)?;
         for (index, _) in heads.iter().enumerate().filter(|(_, head)| head.read) {
             // SAFETY: the copy of an arena's headers, which stays until the next look.
-            unsafe { arena::outside::enter(place(index)) };
+            unsafe { arena::enter(place(index)) };
         }
         Ok(())
     }
@@ -223,7 +220,7 @@ fn read_overflow(memory: &Memory, registry: &Registry) -> Result<Vec<usize>, Err
     Ok(bytes
         .chunks_exact(size_of::<Entry>())
         .map(address_of)
-        .filter(|address| arena::outside::may_be_base(*address))
+        .filter(|address| arena::may_be_base(*address))
         .collect())
 }
 
@@ -251,7 +248,7 @@ fn look_at_arenas() -> Vec<ArenaView> {
                 // SAFETY: a header in the mirror.
                 let pool = unsafe { Pool::at(header) };
                 match pool.class() {
-                    0 => crate::large::size_of(pool),
+                    0 => size_of_run(pool),
                     _ => Blocks::of(pool).in_use * pool.block_size(),
                 }
             })

@@ -4,21 +4,31 @@
 //! - `library`: finds the library in it, by its signpost;
 //! - `mirror`: makes what was read this program's own, so that the library's own code counts it.
 //!
-//! What must hold: this program does not allocate from the library, whose statics are those of the other process while it looks.
+//! What must hold: this program does not allocate from the library, whose statics are those of the other process while it looks; nor does
+//! the library start in it (`FIRST`).
 //! The process goes on meanwhile, so that nothing that was read is believed before it is checked.
 
 mod library;
 mod memory;
 mod mirror;
 
-pub use crate::geometry::SLOTS;
-pub use crate::stats::Stats;
 pub use mirror::{ArenaView, Look};
+pub use pymalloc::internals::geometry::SLOTS;
 
 use memory::Memory;
 use mirror::Mirror;
 use std::fmt;
 use std::io;
+
+/// Run before the library's own start, which is among what the dynamic linker runs next.
+#[used]
+#[unsafe(link_section = ".preinit_array")]
+static FIRST: extern "C" fn() = {
+    extern "C" fn first() {
+        pymalloc::internals::structures::look_outside();
+    }
+    first
+};
 
 /// Why a process cannot be looked at.
 #[derive(Debug)]

@@ -10,11 +10,12 @@
 
 mod facts;
 mod keys;
+mod outside;
 mod screen;
 mod view;
 mod watch;
 
-use pymalloc::outside::Error;
+use outside::Error;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

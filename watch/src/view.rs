@@ -2,8 +2,8 @@
 //!
 //! Nothing here knows a terminal: a piece says what it is (`Tone`), and `screen` how that looks.
 
+use crate::outside::{ArenaView, SLOTS};
 use crate::watch::{Sample, Watch};
-use pymalloc::outside::{ArenaView, SLOTS};
 use std::cmp::Reverse;
 use std::fmt::{self, Display};
 

@@ -1,13 +1,9 @@
 //! `pymalloc-watch`: what it says of a process against what that says of itself, and of processes that it cannot watch.
 //!
-//! Owns: the tool, built once, with the geometry that is tested, and the processes that it watches (`tests/watch/`).
+//! Owns: the processes that it watches (`heap.c`, `other.c`).
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-
-// For its own tests: the tool is no test program.
-#[allow(dead_code)]
-#[path = "../src/bin/pymalloc-watch/keys.rs"]
-mod keys;
 
 use common::{Outcome, SMALL_ARENAS, SONAME};
 use std::ffi::OsStr;
@@ -35,29 +31,8 @@ fn scratch() -> &'static Path {
     })
 }
 
-/// The tool, from the folder in which all else is built. Without what debuggers need, which would take longer.
-fn tool() -> &'static Path {
-    static TOOL: OnceLock<PathBuf> = OnceLock::new();
-    TOOL.get_or_init(|| {
-        let features = if SMALL_ARENAS {
-            "watch,small-arenas"
-        } else {
-            "watch"
-        };
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .parent()
-            .expect("cargo's folder for tests is in its target folder");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .current_dir(common::repository())
-            .args(["build", "--quiet", "--features", features])
-            .args(["--bin", "pymalloc-watch", "--target-dir"])
-            .arg(target)
-            .env("CARGO_PROFILE_DEV_DEBUG", "0");
-        common::run(&mut cargo, TIME_LIMIT).expect_success("the build of pymalloc-watch");
-        target.join("debug/pymalloc-watch")
-    })
-}
+/// The tool, which cargo builds before this test.
+const TOOL: &str = env!("CARGO_BIN_EXE_pymalloc-watch");
 
 fn compile(source: &str, program: &str, arguments: &[&OsStr]) -> PathBuf {
     let program = scratch().join(program);
@@ -65,7 +40,7 @@ fn compile(source: &str, program: &str, arguments: &[&OsStr]) -> PathBuf {
     compiler
         .args(["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-I"])
         .arg(common::repository().join("include"))
-        .arg(common::repository().join("tests/watch").join(source))
+        .arg(common::repository().join("watch/tests").join(source))
         .arg("-o")
         .arg(&program)
         .args(arguments);
@@ -136,7 +111,7 @@ impl Drop for Watched {
 }
 
 fn watch(pid: &str, options: &[&str]) -> Outcome {
-    common::run(Command::new(tool()).args(options).arg(pid), TIME_LIMIT)
+    common::run(Command::new(TOOL).args(options).arg(pid), TIME_LIMIT)
 }
 
 /// The one line for what cannot be watched, and status 1.
@@ -261,8 +236,8 @@ fn the_live_view_minds_its_terminal() {
     let mut command = Command::new("python3");
     command
         .arg("-B")
-        .arg(common::repository().join("tests/watch/terminal.py"))
-        .arg(tool())
+        .arg(common::repository().join("watch/tests/terminal.py"))
+        .arg(TOOL)
         .arg(watched.pid());
     let outcome = common::run(&mut command, TIME_LIMIT);
     outcome.expect_success("terminal.py");
@@ -272,7 +247,7 @@ fn the_live_view_minds_its_terminal() {
 #[test]
 fn a_process_that_ends_is_no_mistake() {
     let mut watched = Watched::preloaded("busy");
-    let mut looking = Command::new(tool())
+    let mut looking = Command::new(TOOL)
         .args(["--json", "--count", "1000000", "--interval", "0.01"])
         .arg(watched.pid())
         .stdout(Stdio::piped())
@@ -312,7 +287,7 @@ fn what_cannot_be_watched_gets_one_line() {
     let watched = Watched::preloaded("still");
     // A file of its own, since nobody may not look into every folder.
     let copy = std::env::temp_dir().join(format!("pymalloc-watch-{}", watched.pid()));
-    std::fs::copy(tool(), &copy).expect("the tool can be copied");
+    std::fs::copy(TOOL, &copy).expect("the tool can be copied");
     std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).expect("it is ours");
     let mut command = Command::new(&copy);
     // SAFETY: takes nothing and cannot fail.
@@ -342,7 +317,7 @@ fn mistakes_in_the_arguments_get_one_line() {
         &["--count", "-1", "1"],
         &["--count"],
     ] {
-        let outcome = common::run(Command::new(tool()).args(arguments), TIME_LIMIT);
+        let outcome = common::run(Command::new(TOOL).args(arguments), TIME_LIMIT);
         assert!(
             outcome.status.code() == Some(2)
                 && outcome.stdout.is_empty()
@@ -358,7 +333,7 @@ fn mistakes_in_the_arguments_get_one_line() {
 fn a_full_disk_gets_one_line() {
     let watched = Watched::preloaded("still");
     let full = std::fs::File::create("/dev/full").expect("Linux has it");
-    let output = Command::new(tool())
+    let output = Command::new(TOOL)
         .args(["--json", &watched.pid()])
         .stdout(full)
         .output()

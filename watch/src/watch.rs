@@ -3,7 +3,7 @@
 //! What must hold: there is a latest look from the start on, and it stays when the process ends.
 
 use crate::facts::{self, Facts};
-use pymalloc::outside::{Error, Look, Process};
+use crate::outside::{Error, Look, Process};
 use std::collections::VecDeque;
 use std::time::Instant;
 

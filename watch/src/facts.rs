@@ -1,6 +1,6 @@
 //! What `/proc` tells of a process.
 
-use pymalloc::outside::Error;
+use crate::outside::Error;
 use std::fs;
 
 /// What changes from look to look.

@@ -6,13 +6,14 @@
 //!
 //! What it owns: a table of what the linker found by these names in the whole program, beside what the library itself has. Nothing is
 //! asked on a fast path: the functions that stand for others have a second pointer to the thread's heap, which leads to a sentinel
-//! in a program that has replaced anything (`thread::birth`).
+//! until `none` has said for this thread that nothing is replaced.
 
-use crate::os::linker;
+use crate::linker;
 use core::arch::global_asm;
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
+use pymalloc::internals::thread;
 
 macro_rules! functions {
     ($($function:ident $name:literal;)*) => {
@@ -77,6 +78,16 @@ const _: () = assert!(COUNT < 31);
 #[inline]
 pub fn any() -> bool {
     replaced() != KNOWN
+}
+
+/// Whether the program has replaced none. Then the fast paths of those that stand for others serve the calling thread from now on.
+#[inline]
+pub fn none() -> bool {
+    let none = !any();
+    if none {
+        thread::link_derived();
+    }
+    none
 }
 
 /// The program's own function in the place of the library's, if it has one.
