@@ -5,6 +5,7 @@
  * - twice: a large buffer that was filled and freed twice keeps nothing resident that the system cannot take at any moment.
  * - phases: needs that move from pools to runs to mappings and back do not add up, not even in the peak.
  * - dropped: what a small churn has earned does not stay once far more than that is dropped.
+ * - runs: what pools retain is retained no more once runs raise the peak.
  * - bounded: no call, however large its block, takes longer because all that is retained has to go.
  * - calls: a hundred calls a second, of whatever kind (mappings, runs, blocks of another thread), forget within ten seconds.
  */
@@ -138,6 +139,39 @@ static void dropped(void)
     CHECK(held() < before + (8 + OWN) * MIB, "%.1f MiB stay", mib(held() - before));
 }
 
+/* Bytes that are retained resident. */
+static size_t retained_bytes(void)
+{
+    pymalloc_stats stats;
+    CHECK(((int (*)(pymalloc_stats *, size_t))find("pymalloc_stats_get"))(&stats, sizeof stats) == 0, "no figures");
+    return stats.retained_bytes;
+}
+
+static void runs(void)
+{
+    enum { SIZE = 2000, COUNT = LIVE / SIZE };
+    uint64_t seed = 1;
+    fill_blocks(SIZE);
+    /* Frees here and there, so that pages come free inside pools, and are soon wanted again. */
+    for (int again = 0; again < 61; again++) {
+        for (int i = 0; i < COUNT; i++)
+            if (next_random(&seed) % 10 < 7) {
+                free(blocks[i]);
+                blocks[i] = NULL;
+            }
+        for (int i = 0; i < COUNT && again < 60; i++)
+            if (!blocks[i])
+                CHECK((blocks[i] = hide(malloc(SIZE))) && memset(blocks[i], 1, SIZE), "no block");
+    }
+    size_t before = retained_bytes();
+    CHECK(before > 8 * MIB, "pools retain only %.1f MiB", mib(before));
+    for (int i = 0; i < 400; i++) {
+        char *run = hide(malloc(500000));
+        CHECK(run && memset(run, 1, 500000), "no run");
+    }
+    CHECK(retained_bytes() < before / 2, "%.1f MiB of %.1f are retained after a peak of runs", mib(retained_bytes()), mib(before));
+}
+
 /* Runs, which the arenas retain. */
 static void bounded(void)
 {
@@ -221,12 +255,12 @@ int main(int count, char **arguments)
 {
     static const struct mode modes[] = {
         {"twice", twice}, {"phases", phases}, {"dropped", dropped},
-        {"bounded", bounded}, {"calls", calls},
+        {"runs", runs}, {"bounded", bounded}, {"calls", calls},
     };
 
     require_pymalloc();
     want_small_pages();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
-    FAIL("usage: %s twice|phases|dropped|bounded|calls", arguments[0]);
+    FAIL("usage: %s twice|phases|dropped|runs|bounded|calls", arguments[0]);
 }

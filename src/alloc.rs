@@ -102,6 +102,10 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
             && align <= SLOT_SIZE
             && let Some(run) = large::allocate(size.max(1))
         {
+            if run.raised_the_peak {
+                // What pools retain would add to the peak.
+                heap::give_up(size);
+            }
             return Some(Fresh {
                 address: run.address.as_ptr(),
                 zeroed: run.zeroed,

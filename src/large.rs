@@ -19,6 +19,8 @@ pub struct Run {
     pub address: NonNull<u8>,
     /// Whether every byte is known to be zero.
     pub zeroed: bool,
+    /// As `Taken::raised_the_peak`.
+    pub raised_the_peak: bool,
 }
 
 /// Allocates a block of at least `size` bytes, at most `MAX_RUN`, at a multiple of the slot size.
@@ -32,6 +34,7 @@ pub fn allocate(size: usize) -> Option<Run> {
     Some(Run {
         address: NonNull::new(taken.start)?,
         zeroed: taken.zeroed,
+        raised_the_peak: taken.raised_the_peak,
     })
 }
 

@@ -214,6 +214,7 @@ programs! {
     retained_of_two_buffers: "retained.c", ["twice"], 60, [preloaded: Preloaded];
     retained_through_phases: "retained.c", ["phases"], 60, [preloaded: Preloaded];
     retained_until_more_is_dropped: "retained.c", ["dropped"], 60, [preloaded: Preloaded];
+    retained_in_pools_until_runs_raise_the_peak: "retained.c", ["runs"], 60, [preloaded: Preloaded];
     retained_beyond_what_one_call_gives_up: "retained.c", ["bounded"], 60, [preloaded: Preloaded];
     retained_until_some_calls: "retained.c", ["calls"], 120, [preloaded: Preloaded];
     destructors_of_keys: "late_free.c", ["keys"], 120, [linked: Linked, preloaded: Preloaded, with_static_library: Static];

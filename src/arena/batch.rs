@@ -37,6 +37,8 @@ pub(super) struct Part {
 pub(super) struct Batch {
     pub(super) parts: [Part; PARTS],
     pub(super) count: usize,
+    /// Slots of it that go lazily, for whoever chooses more.
+    pub(super) lazy_slots: usize,
 }
 
 impl Batch {
@@ -52,6 +54,7 @@ impl Batch {
         Batch {
             parts: [NONE; PARTS],
             count: 0,
+            lazy_slots: 0,
         }
     }
 
@@ -68,12 +71,6 @@ impl Batch {
 
     pub(super) fn parts(&self) -> &[Part] {
         self.parts.get(..self.count).unwrap_or(&[])
-    }
-
-    /// Slots that go lazily.
-    pub(super) fn lazy_slots(&self) -> usize {
-        let lazy = self.parts().iter().filter(|part| part.way == Way::Lazily);
-        lazy.map(|part| part.slots.count_ones() as usize).sum()
     }
 
     /// Hands the parts to the system. The lock is not held.

@@ -180,7 +180,7 @@ impl Arenas {
     /// the two be too many, the next call purges the rest.
     fn lazy_room(&self, batch: &Batch) -> usize {
         self.lazy_allowed()
-            .saturating_sub(self.lazy_slots + batch.lazy_slots())
+            .saturating_sub(self.lazy_slots + batch.lazy_slots)
     }
 
     /// The slots of an arena that are to go back next, and how: lazily if there is room for some more of these.
@@ -225,6 +225,9 @@ impl Arenas {
             };
             let slots = slots_mask(first, count);
             batch.push(arena, slots, way, slots);
+            if way == Way::Lazily {
+                batch.lazy_slots += count;
+            }
             call.left = call.left.saturating_sub(count << SLOT_SHIFT);
             call.given_up = call.given_up.saturating_sub(count << SLOT_SHIFT);
             // Neither free nor taken: nobody finds them.

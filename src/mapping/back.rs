@@ -52,6 +52,7 @@ pub fn stuck_memory(bytes: usize) -> Option<NonNull<u8>> {
 }
 
 /// Gives a freed mapping that is in no table back to the system. What it refuses to unmap is purged and serves again.
+#[inline(never)]
 pub fn return_to_system(entry: Entry) {
     uncount_held(entry.size);
     let_go(entry);
