@@ -161,6 +161,7 @@ lint:
 	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	@$(CARGO) clippy --quiet --workspace --all-targets --all-features -- -D warnings
 	@$(CARGO) clippy --quiet --release --package pymalloc-c -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items --package pymalloc
 	@RUSTFLAGS="--cfg portable" $(CARGO) clippy --quiet --release --package pymalloc-c --package pymalloc-deepbind --target-dir $(CARGO_TARGET_DIR)/portable -- -D warnings
 
 deny: ## licences, sources and known flaws of the crates in use, by cargo-deny (installed under target/ the first time)

@@ -1,31 +1,46 @@
-//! pymalloc: CPython's arena-pool-block allocator as a complete, thread-safe malloc.
+//! A `malloc` on the design of CPython's own allocator (arenas, pools, blocks) that gives memory back while it is being freed.
 //!
-//! The source is a house. A floor may use only the floors below it:
+//! A Rust program takes it as its global allocator:
 //!
-//! ```text
-//!   internals     what the other crates take: c/, the exported C and C++ names; watch/, the view from outside
-//!   process       start and end of the process: settings, fork handlers, statistics at exit
-//!   background    the optional thread: gives back what is retained, writes statistics on a signal
-//!   collector     what pymalloc-run is told of the process
-//!   heapmap       snapshots: every arena, pool and block
-//!   signpost      where the statics are, for who looks from outside
-//!   inspect stats what any address is; figures of the whole library
-//!   alloc         allocate, free, resize, aligned, usable size: which layer serves it
-//!   thread        a thread's heap: birth, exit, fork, TLS
-//!   heap          bins and usedpools, remote frees, abandoned pools, the list of heaps of heaps
-//!   large         runs of slots
-//!   pool          headers, blocks, the states of a pool
-//!   arena         slots, usable_arenas, map and unmap, purge
-//!   mapping       blocks that are mappings of their own
-//!   retain        what was given back too early and stays the next time
-//!   registry fault report conf       a table of addresses; messages; settings
-//!   size_class geometry layout sync os cpu   the ground: pure tables, sizes, the lock, system calls, single instructions
+//! ```standalone_crate
+//! #[global_allocator]
+//! static ALLOCATOR: pymalloc::Pymalloc = pymalloc::Pymalloc;
+//!
+//! let words: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+//! assert_eq!(words.concat().len(), 2890);
 //! ```
 //!
-//! From the fast path's view: `alloc::allocate` pops from a bin of the thread's heap, `alloc::free` asks the heap's slot map
-//! whether the pointer is a block of one of its own pools, and pushes it to the bin that the map names, or to its pool when that bin is full.
+//! That is all: there is nothing to set up, no thread and no timer. What is freed goes back to the system by the work itself, so that a
+//! program that falls idle after its peak does not keep it; `docs/memory.md` in the repository says how much may stay. [`trim()`] gives back the rest at
+//! once, for the rare program that wants it.
 //!
-//! Nothing here allocates, uses `std`, or panics on a path that a program can reach.
+//! [`inspect()`] tells of any address in which arena, pool and block it lies:
+//!
+//! ```standalone_crate
+//! # #[global_allocator]
+//! # static ALLOCATOR: pymalloc::Pymalloc = pymalloc::Pymalloc;
+//! use pymalloc::{Kind, State};
+//!
+//! let boxed = Box::new([0_u8; 42]);
+//! let info = pymalloc::inspect(&*boxed);
+//! assert_eq!((info.kind, info.state), (Kind::Pool, State::Allocated));
+//! assert_eq!(info.block_size, 48);
+//!
+//! let on_the_stack = 0;
+//! assert_eq!(pymalloc::inspect(&on_the_stack).kind, Kind::None);
+//! ```
+//!
+//! A pointer that is freed twice, or was never allocated, ends the program with one line that says so. Settings are read from the variable
+//! `PYMALLOC_CONF` before `main`; none is needed.
+//!
+//! # What it serves
+//!
+//! - What Rust allocates. C libraries in the same process keep the C library's `malloc`; to put a whole process on pymalloc, preload or link
+//!   `libpymalloc.so`, which `make` builds from the repository.
+//! - Linux on 64-bit machines, with the GNU C library. The crate is `no_std`, and all functions are thread-safe.
+//! - The feature `small-arenas`: arenas of 256 KiB and pools of 4 KiB, instead of 1 MiB and 16 KiB, for machines with little memory.
+//!
+//! Its source begins at `src/README.md`.
 
 #![cfg_attr(not(any(test, loom)), no_std)]
 #![cfg_attr(
