@@ -175,7 +175,7 @@ static void runs(void)
 /* Runs, which the arenas retain. */
 static void bounded(void)
 {
-    enum { SIZE = 200000, COUNT = 1000 };
+    enum { SIZE = 60000, COUNT = 3400 };
     for (int again = 0; again < 4; again++) {
         for (int i = 0; i < COUNT; i++)
             CHECK((blocks[i] = hide(malloc(SIZE))) && memset(blocks[i], 1, SIZE), "no block");
