@@ -134,6 +134,27 @@ fn crate_builds_on_its_own() {
     ]);
 }
 
+/// What an example prints. Built with all crates, as `make test` builds: alone its dependencies would be built anew.
+fn example(name: &str) -> String {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("cargo's folder for tests is in its target folder");
+    let folder = target.to_str().expect("the path is UTF-8");
+    cargo(&[
+        "build",
+        "--quiet",
+        "--workspace",
+        "--example",
+        name,
+        "--target-dir",
+        folder,
+    ]);
+    let mut command = Command::new(target.join("debug/examples").join(name));
+    let outcome = common::run(&mut command, TIME_LIMIT);
+    outcome.expect_success(name);
+    outcome.stdout
+}
+
 /// The number of MiB at the end of each line.
 fn mebibytes(printed: &str) -> Vec<usize> {
     printed
@@ -144,7 +165,7 @@ fn mebibytes(printed: &str) -> Vec<usize> {
 
 #[test]
 fn example_of_a_global_allocator_gives_memory_back() {
-    let printed = cargo(&["run", "--quiet", "--example", "global_allocator"]);
+    let printed = example("global_allocator");
     let [before, full, after] = mebibytes(&printed)[..] else {
         panic!("{printed}");
     };
@@ -153,7 +174,7 @@ fn example_of_a_global_allocator_gives_memory_back() {
 
 #[test]
 fn example_of_inspect_tells_where_values_lie() {
-    let printed = cargo(&["run", "--quiet", "--example", "inspect"]);
+    let printed = example("inspect");
     for (line, told) in printed.lines().zip([
         "Pool, Allocated: block",
         "Pool, Allocated: block",
