@@ -1,8 +1,8 @@
 //! What the other crates of this repository take from the library. It is no part of the interface: anything here may change in every version.
 //!
-//! What must hold: only what is named here is taken, so that the compiler still tells what nobody uses.
+//! What must hold: all that is named here is taken, so that the compiler still tells what nobody uses. `structures` is for `pymalloc-watch` alone,
+//! the rest for the C library (`c/`) too.
 
-/// For the C library, which is what a program calls, and for `pymalloc-watch`.
 pub mod alloc {
     pub use crate::alloc::{
         allocate, allocate_aligned, allocate_aligned_beyond_bins, allocate_aligned_from,

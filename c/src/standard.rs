@@ -63,11 +63,11 @@ frees! {
 #[inline(never)]
 fn free_elsewhere<const CALL: u8>(block: *mut u8) {
     type Free = unsafe extern "C" fn(*mut u8);
-    let replaced = match replaced::none() {
+    let of_program = match replaced::none() {
         true => None,
         false => through::free_of(0),
     };
-    match replaced {
+    match of_program {
         // SAFETY: the function of this name has this type.
         Some(free) => unsafe { mem::transmute::<*const c_void, Free>(free)(block) },
         None => alloc::free_elsewhere::<CALL>(block),
