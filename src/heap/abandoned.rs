@@ -96,11 +96,12 @@ impl AbandonedPools {
         })
     }
 
-    /// As `adopt`, the first pool, as long as that is one that is wanted. `wanted` may look at what others change meanwhile.
-    pub fn claim_first(&self, class: usize, wanted: impl Fn(&Pool) -> bool) -> Option<&Pool> {
+    /// As `adopt`, but the first pool; with `only_unscanned`, if it has unscanned blocks.
+    pub fn claim_first(&self, class: usize, only_unscanned: bool) -> Option<&Pool> {
         self.claim(class, |list| {
-            let mut wanted = list.iter().take_while(|pool| wanted(pool));
-            wanted.find(|pool| pool.remote.try_claim())
+            list.iter()
+                .take_while(|pool| !only_unscanned || pool.unscanned() > 0)
+                .find(|pool| pool.remote.try_claim())
         })
     }
 

@@ -5,7 +5,7 @@
 //! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
 //! an eighth of the pages in use and 8 MiB, and what is retained. `docs/memory.md` says for which patterns it does not.
 
-use super::heaps;
+use super::active;
 use crate::arena;
 use crate::mapping;
 use crate::pool::pages;
@@ -62,7 +62,7 @@ pub const LEAST_WORTH_SCANNING: usize = 64 << 10;
 /// Bytes that a heap must have noted since it last looked at its pools, so that it does not walk over all of them in vain: a quarter
 /// of what may be loose, which all heaps share, since what a thread that sleeps has noted stays.
 pub fn worth_scanning() -> usize {
-    (allowance() / 4 / heaps::active_heaps()).max(LEAST_WORTH_SCANNING)
+    (allowance() / 4 / active::count()).max(LEAST_WORTH_SCANNING)
 }
 
 /// Whether a thread that ends must look at those that it leaves.

@@ -7,7 +7,8 @@
 
 pub mod outside;
 
-use super::news::Walk;
+use super::active;
+use super::news::{self, Walk};
 use super::usedpools::{self, ABANDONED, Heap, HeapAndTable, purge_abandoned};
 use crate::arena;
 use crate::layout::mix;
@@ -37,15 +38,6 @@ static SPARE: Lock<Spare> = Lock::new(Spare(ptr::null()));
 /// See `layout`.
 pub const LAYOUT: u64 = mix(&[super::bin::LAYOUT, usedpools::LAYOUT]);
 
-/// Heaps that threads have.
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
-
-/// How many threads have heaps: at least the one that asks.
-pub fn active_heaps() -> usize {
-    // Relaxed: a hint.
-    TAKEN.load(Ordering::Relaxed).max(1)
-}
-
 /// Heaps whose threads a fork has left behind.
 static ORPHANS: AtomicUsize = AtomicUsize::new(0);
 
@@ -73,17 +65,24 @@ impl Spare {
     fn mark_taken(heap: &Heap) {
         debug_assert!(!heap.taken.load(Ordering::Relaxed));
         heap.taken.store(true, Ordering::Relaxed);
-        TAKEN.fetch_add(1, Ordering::Relaxed);
+        active::add_one();
     }
 
     /// Puts a heap in that owns no pool.
     fn add(&mut self, heap: &'static Heap) {
         debug_assert!(heap.taken.load(Ordering::Relaxed));
         heap.taken.store(false, Ordering::Relaxed);
-        TAKEN.fetch_sub(1, Ordering::Relaxed);
+        active::remove_one();
         heap.next_spare.store(self.0.cast_mut(), Ordering::Relaxed);
         self.0 = heap;
     }
+}
+
+/// A number that is another once a walk over all pools may find what the one before did not (`news`).
+pub(super) fn news() -> usize {
+    let mut news = news::told();
+    each(|heap| news = news.wrapping_add(heap.remote_frees()));
+    news
 }
 
 /// Visits every heap that entered before.
@@ -186,7 +185,7 @@ pub fn rescue_orphans() -> bool {
 pub fn trim(own: Option<&Heap>) -> bool {
     let mut returned = relieve(own, true);
     for class in 1..CLASSES {
-        returned |= purge_abandoned(class, &mut { usize::MAX }, |_| true);
+        returned |= purge_abandoned(class, &mut { usize::MAX }, false);
     }
     pages::forget_retained();
     returned
@@ -197,7 +196,7 @@ pub fn trim(own: Option<&Heap>) -> bool {
 pub fn relieve(own: Option<&Heap>, purges: bool) -> bool {
     static WALK: Walk = Walk::new();
     rescue_orphans();
-    WALK.begin(|is_news| {
+    WALK.begin(news(), |is_news| {
         let mut returned = false;
         each(|heap| {
             if heap.abandon_if_ended() {

@@ -6,10 +6,13 @@
 //! - `slot_map`: which slots are those of the heap's own pools, for `free`.
 //! - `life`: whether the thread that has a heap still lives.
 //! - `abandoned`: the pools that threads which ended left behind.
+//! - `active`: how many heaps threads have.
 //! - `news`: whether a walk over all pools may find what the one before did not.
-//! - `list of heaps`: all heaps there are, those of threads and the spare ones.
+//! - `heaps`: all heaps there are, those of threads and the spare ones.
 
 pub mod abandoned;
+#[cfg(not(loom))]
+mod active;
 mod bin;
 #[cfg(not(loom))]
 mod budget;

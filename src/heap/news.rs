@@ -6,7 +6,6 @@
 //! thread itself has in its bins, and the empty pools that heaps keep, are few and looked at each time. A block that was posted while its pool's owner
 //! was just entering that in its slot map (`SlotMap::leave_posted`) is missed until the next news.
 
-use super::heaps;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Full pools that were left with free blocks in them, and blocks freed into pools of others by threads without a heap.
@@ -18,12 +17,10 @@ pub fn tell() {
     LEFT.fetch_add(1, Ordering::Release);
 }
 
-/// A number that only grows, and is another once something is news.
-fn news() -> usize {
+/// How often something was told.
+pub fn told() -> usize {
     // Acquire: with `tell`.
-    let mut news = LEFT.load(Ordering::Acquire);
-    heaps::each(|heap| news = news.wrapping_add(heap.remote_frees()));
-    news
+    LEFT.load(Ordering::Acquire)
 }
 
 /// One kind of walk.
@@ -39,9 +36,9 @@ impl Walk {
         }
     }
 
-    /// Calls `walk`, which is told whether there is news since it was last called.
-    pub fn begin<R>(&self, walk: impl FnOnce(bool) -> R) -> R {
-        let news = news();
+    /// Calls `walk`, which is told whether there is news since it was last called. `news` is another number once there is: what was told, and the
+    /// remote frees of all heaps.
+    pub fn begin<R>(&self, news: usize, walk: impl FnOnce(bool) -> R) -> R {
         // Relaxed, both: should two threads walk at once, each has seen what its own news tell of.
         let found = walk(self.last.load(Ordering::Relaxed) != news);
         self.last.store(news, Ordering::Relaxed);

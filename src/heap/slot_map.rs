@@ -24,8 +24,8 @@ mod table;
 use table::{FIRST_PLACES, Head};
 pub use table::{FirstTable, MapPlace, SlotTable, VoidTable};
 
+use super::active;
 use super::bin::Bin;
-use super::heaps;
 use crate::arena;
 use crate::geometry::SLOT_SIZE;
 use crate::pool::Pool;
@@ -67,7 +67,7 @@ fn keep_one() -> bool {
 
 /// How many slots a thread has in pools, on average.
 fn slots_of_a_thread() -> usize {
-    arena::resident_bytes() / SLOT_SIZE / heaps::active_heaps()
+    arena::resident_bytes() / SLOT_SIZE / active::count()
 }
 
 /// The slot map of a heap. All zeroes: one that `start` must be called for.
@@ -200,7 +200,7 @@ impl SlotMap {
         let places = self.table().places();
         let larger = (places * GROWTH).max(slots_of_a_thread().next_power_of_two());
         let larger = larger.min(MOST_PLACES);
-        let all = SlotTable::mapped_bytes(larger)?.saturating_mul(heaps::active_heaps());
+        let all = SlotTable::mapped_bytes(larger)?.saturating_mul(active::count());
         let allowed = (arena::resident_bytes() / TABLES_PART).saturating_mul(weighings);
         match larger > places && all <= allowed {
             // Without memory it stays as it is until it has been as patient again.

@@ -18,6 +18,7 @@
 //! A pool whose free pages go back stays in hand for long; it is named under the lock (`Lists::in_hand`), and the child leaves it to others.
 
 use super::abandoned::AbandonedPools;
+use super::active;
 use super::bin::Bin;
 use super::budget::{self, Turns};
 use super::heaps;
@@ -274,7 +275,7 @@ impl Heap {
         // SAFETY: `take` gave the header of a run, which stays mapped while it is taken.
         let pool = unsafe { Pool::at(taken.header) };
         // Among several threads, this one may sleep for ever from now on: all blocks would be in its bin.
-        if taken.written && heaps::active_heaps() == 1 {
+        if taken.written && active::count() == 1 {
             pool.carve_all();
         }
         Some(pool)
@@ -721,7 +722,7 @@ impl Lists {
 /// the bin of a thread that sleeps stays there, and keeps a pool from going back whatever others free.
 fn room_of_bin(class: usize) -> u16 {
     let most = TABLE[class].bin_blocks as usize;
-    (2 * most / heaps::active_heaps()).clamp(2, most) as u16
+    (2 * most / active::count()).clamp(2, most) as u16
 }
 
 /// Whether the slot map may show a used pool: not when remote frees wait in it (see `free_under_lock`), or pages of it are purged.
@@ -769,7 +770,7 @@ fn scan_if_due<'a>(heap: &'a Heap, mut lists: Guard<'a, Lists>) {
     heap.give_back(lists, Some(heap));
     if budget::is_used_up() {
         for class in 1..CLASSES {
-            purge_abandoned(class, &mut most, |pool| pool.unscanned() > 0);
+            purge_abandoned(class, &mut most, true);
         }
     }
     budget::decay();
@@ -789,7 +790,7 @@ fn scan_pools<'a>(
     mut lists: Guard<'a, Lists>,
     most: &mut usize,
 ) -> Guard<'a, Lists> {
-    let leaves = heaps::active_heaps() > 1;
+    let leaves = active::count() > 1;
     let wanted: fn(&Pool) -> bool = match leaves {
         true => is_to_be_left,
         false => |pool| pool.unscanned() > 0,
@@ -882,7 +883,7 @@ fn abandon_at_once(pool: &Pool) {
 #[cold]
 pub fn open_full_pools() -> bool {
     static WALK: Walk = Walk::new();
-    WALK.begin(|is_news| is_news && open_all_full())
+    WALK.begin(heaps::news(), |is_news| is_news && open_all_full())
 }
 
 fn open_all_full() -> bool {
@@ -922,17 +923,13 @@ fn open_all_full() -> bool {
     any
 }
 
-/// Purges the free pages of at most so many abandoned pools of a class. True when there were any.
-/// What is left of `most` is told.
+/// Purges the free pages of abandoned pools of a class, at most so many: of all of them, or only of those that have unscanned blocks, which
+/// are in front. True when there were any. What is left of `most` is told.
 #[inline(never)]
-pub(super) fn purge_abandoned(
-    class: usize,
-    most: &mut usize,
-    wanted: impl Fn(&Pool) -> bool,
-) -> bool {
+pub(super) fn purge_abandoned(class: usize, most: &mut usize, only_unscanned: bool) -> bool {
     let mut purged = false;
     for _ in 0..ABANDONED.count(class).min(*most) {
-        let Some(pool) = ABANDONED.claim_first(class, &wanted) else {
+        let Some(pool) = ABANDONED.claim_first(class, only_unscanned) else {
             break;
         };
         *most -= 1;
@@ -1003,7 +1000,7 @@ fn free_under_lock(heap: Option<&Heap>, pool: &Pool, block: &Block, start: usize
         };
     };
     // With more blocks in use than there are threads, those that post at once hardly free the last. A hint, as `concerns_owner` is.
-    let many = pool.in_use() as usize > heaps::active_heaps();
+    let many = pool.in_use() as usize > active::count();
     let (first, slots) = (pool.remote.count() == 0 && many, pool.slots());
     let mut lists = match owner.lists.try_lock() {
         Some(lists) => lists,
