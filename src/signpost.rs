@@ -17,7 +17,7 @@ use crate::geometry::{ARENA_SHIFT, HEADER_SHIFT, MAX_POOLED, SLOT_SHIFT};
 use crate::heap::heaps;
 use crate::layout::mix;
 use crate::mapping;
-use crate::pool::{self, pages};
+use crate::pool;
 use crate::registry;
 use crate::retain;
 use crate::size_class::CLASSES;
@@ -90,7 +90,7 @@ global_asm!(
     taken = sym arena::TAKEN_SLOTS,
     large = sym arena::LARGE_SLOTS,
     purged_inside = sym arena::PURGED_INSIDE,
-    unscanned = sym pages::UNSCANNED,
+    unscanned = sym pool::UNSCANNED,
     retained = sym retain::RETAINED,
     mapping_cache = sym conf::MAPPING_CACHE,
     resident_budget = sym conf::RESIDENT_BUDGET,
@@ -111,7 +111,7 @@ pub fn own_parts() -> [(*mut u8, usize); PARTS] {
         part(&arena::TAKEN_SLOTS),
         part(&arena::LARGE_SLOTS),
         part(&arena::PURGED_INSIDE),
-        part(&pages::UNSCANNED),
+        part(&pool::UNSCANNED),
         part(&retain::RETAINED),
         part(conf::MAPPING_CACHE.place()),
         part(conf::RESIDENT_BUDGET.place()),

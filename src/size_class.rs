@@ -48,7 +48,7 @@ pub struct SizeClass {
     pub slots: u32,
     /// The most blocks that stay in a bin.
     pub bin_blocks: u16,
-    /// Blocks freed from one event of a full pool to the next (`pool::pages`): as many as can lie on a page, since
+    /// Blocks freed from one event of a full pool to the next (`pool::events`): as many as can lie on a page, since
     /// only then another can have come free; at least a quarter of them, so that a pool of few blocks has few events. All
     /// of them in a pool of a single page.
     pub event_step: u16,

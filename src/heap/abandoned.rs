@@ -1,6 +1,6 @@
 //! Abandoned pools: what threads that ended, or may be about to sleep, leave behind, by size class, for whoever needs it.
 //!
-//! Pools with notes (`pool::pages`) are in front of their list, so that those who look for free pages find them without a search. Heaps that are
+//! Pools with notes (`pool::events`) are in front of their list, so that those who look for free pages find them without a search. Heaps that are
 //! about to grow take others, from the back.
 //!
 //! A pool here has live blocks and room for more. It has no owner, so that two can want

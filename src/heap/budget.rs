@@ -1,6 +1,6 @@
 //! The slack of pools: how many bytes may stay resident in used pools without a live block.
 //!
-//! What it owns: their share of the slack. The bytes themselves are counted by `pool::pages`.
+//! What it owns: their share of the slack. The bytes themselves are counted by `pool::events`.
 //!
 //! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
 //! an eighth of the pages in use and 8 MiB, and what is retained. `docs/memory.md` says for which patterns it does not.
@@ -8,7 +8,7 @@
 use super::active;
 use crate::arena;
 use crate::mapping;
-use crate::pool::pages;
+use crate::pool::{retained, unscanned_bytes};
 use crate::retain::{self, Moment};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -48,12 +48,12 @@ fn allowance() -> usize {
 }
 
 fn allowed() -> usize {
-    allowance().saturating_add(pages::retained_bytes())
+    allowance().saturating_add(retained::retained_bytes())
 }
 
 /// Whether pools with notes must be looked at.
 pub fn is_used_up() -> bool {
-    pages::unscanned_bytes() > allowed()
+    unscanned_bytes() > allowed()
 }
 
 /// However many threads share, a heap notes this much before it looks: a look is worth sixteen pages.
@@ -67,7 +67,7 @@ pub fn worth_scanning() -> usize {
 
 /// Whether a thread that ends must look at those that it leaves.
 pub fn is_half_used() -> bool {
-    pages::unscanned_bytes() > allowed() / 2
+    unscanned_bytes() > allowed() / 2
 }
 
 /// Gives back what is retained and has not been used for long, now and then. For the slow paths of pools, so that it happens in a
@@ -101,15 +101,15 @@ fn decay_now() {
     NEXT.store(now + PAUSE, Ordering::Relaxed);
     arena::decay();
     mapping::decay();
-    pages::decay(unused_bytes());
+    retained::decay(unused_bytes());
 }
 
 /// Bytes of what pools retain that are unused.
 fn unused_bytes() -> usize {
-    pages::unscanned_bytes().saturating_sub(allowance())
+    unscanned_bytes().saturating_sub(allowance())
 }
 
 /// What pools retain goes before the system is asked for so many bytes more.
 pub fn give_up(bytes: usize) {
-    pages::give_up(bytes, unused_bytes());
+    retained::give_up(bytes, unused_bytes());
 }

@@ -14,7 +14,7 @@ use crate::arena;
 use crate::layout::mix;
 use crate::mapping;
 use crate::os;
-use crate::pool::pages;
+use crate::pool::retained;
 use crate::size_class::CLASSES;
 use crate::sync::Lock;
 use core::ptr;
@@ -187,7 +187,7 @@ pub fn trim(own: Option<&Heap>) -> bool {
     for class in 1..CLASSES {
         returned |= purge_abandoned(class, &mut { usize::MAX }, false);
     }
-    pages::forget_retained();
+    retained::forget_retained();
     returned
 }
 
@@ -257,7 +257,7 @@ pub fn hold_for_fork() {
     ABANDONED.hold_for_fork();
     mapping::hold_for_fork();
     arena::hold_for_fork();
-    pages::hold_for_fork();
+    retained::hold_for_fork();
 }
 
 /// Ends `hold_for_fork`. In the child the heaps of all other threads are orphaned.
@@ -267,7 +267,7 @@ pub fn hold_for_fork() {
 pub unsafe fn release_after_fork(own: Option<&Heap>, child: bool) {
     // SAFETY: passed on from the caller, for every lock.
     unsafe {
-        pages::release_after_fork();
+        retained::release_after_fork();
         arena::release_after_fork();
         mapping::release_after_fork();
         ABANDONED.release_after_fork();

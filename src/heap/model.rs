@@ -565,7 +565,7 @@ impl Thread {
         }
         used.remove(self.pool());
         heap.shows.store(false, Ordering::Relaxed);
-        self.pool().leave_usedpools();
+        self.pool().take_from_heap();
         drop(used);
         self.begin();
         // As a look for free pages does.

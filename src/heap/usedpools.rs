@@ -83,7 +83,7 @@ struct Lists {
     used: [PoolList; CLASSES],
     /// The empty pools among the used ones, longest kept first; null behind the last.
     kept: [*const Pool; KEPT_POOLS],
-    /// The classes of which a used pool may have notes (`pool::pages`), a bit each.
+    /// The classes of which a used pool may have notes (`pool::events`), a bit each.
     unscanned: u128,
     /// Bytes noted at events since these pools were last looked at.
     unscanned_bytes: usize,
@@ -614,7 +614,7 @@ impl Lists {
         self.keep_no_more(pool);
         self.used[pool.class()].remove(pool);
         heap.map.leave(pool);
-        pool.leave_usedpools();
+        pool.take_from_heap();
     }
 
     /// Puts a pool that was taken out back into the heap, behind the others, so that it drains. True when it goes to its arena instead, since it is empty.

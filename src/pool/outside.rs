@@ -1,14 +1,15 @@
 //! The header of a pool of another process, copied while that went on (`outside::mirror`).
 
-use super::*;
+use super::header::Pool;
 use crate::geometry::MAX_RUN_SLOTS;
 use crate::size_class::CLASSES;
+use crate::sync::Ordering;
 
 impl Pool {
     /// Makes a header one that can be looked at, whatever it says. There are `room` slots from its own to the end of the arena.
     pub fn settle(&self, room: usize) {
         // Relaxed, here and below: one thread looks.
-        let makes_sense = match self.class() {
+        let makes_sense = match self.class.load(Ordering::Relaxed) as usize {
             0 => self.slots() <= room.min(MAX_RUN_SLOTS),
             class if class < CLASSES => {
                 self.slots() == self.size_class().slots as usize && self.slots() <= room
@@ -23,7 +24,7 @@ impl Pool {
             return;
         }
         self.set_carved_blocks(self.carved_blocks().min(self.size_class().blocks));
-        self.purged.keep_pages_of(self);
+        self.purged.keep_first(self.pages());
         let left = self.local.left.load(Ordering::Relaxed) as u32;
         let in_use = self.local.countdown().saturating_add(left);
         self.local

@@ -17,7 +17,7 @@
 //! earlier ones, since all are read-modify-writes. A list of posts is only ever pushed to and taken
 //! whole, so that a word which went away and came back (ABA) is harmless.
 
-use super::Block;
+use super::block::Block;
 use crate::geometry::BLOCK_ALIGN;
 use crate::size_class::LONGEST_POOL;
 use crate::sync::{AtomicU32, Ordering};
@@ -113,6 +113,12 @@ impl RemoteFrees {
         self.0
             .compare_exchange(OWNED, UNOWNED, Ordering::Release, Ordering::Relaxed)
             .is_ok()
+    }
+
+    /// Whether the pool is owned. For assertions of its owner.
+    pub(super) fn is_owned(&self) -> bool {
+        // Relaxed: nobody takes the pool from its owner.
+        self.0.load(Ordering::Relaxed) & OWNED != 0
     }
 
     /// How many remote frees are waiting. Exact for the owner, or if no block is in use that could be freed.

@@ -17,7 +17,7 @@ use crate::heap::heaps;
 use crate::large;
 use crate::mapping;
 use crate::os;
-use crate::pool::{Pool, State, pages};
+use crate::pool::{Pool, State, unscanned_bytes};
 use crate::report::{BUFFER, STDERR, Text};
 use crate::retain;
 use crate::size_class::{CLASSES, TABLE};
@@ -119,7 +119,7 @@ pub fn collect() -> Counted {
         in_use += blocks.in_use * class.block_size as usize;
         free += blocks.free * class.block_size as usize;
     }
-    let (unscanned, retained) = (pages::unscanned_bytes(), retain::retained_bytes());
+    let (unscanned, retained) = (unscanned_bytes(), retain::retained_bytes());
     let whole = Stats {
         resident: 0,
         bytes_in_use: in_use + large_bytes + mappings.live_bytes,

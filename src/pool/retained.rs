@@ -1,0 +1,83 @@
+//! What was purged inside pools too early, and stays the next time (`retain`).
+//!
+//! What it owns: the account of that, which all pools share, and its lock.
+//!
+//! Nothing is purged lazily here: the free blocks on these pages are on lists, whose links the system would take with them.
+
+#[cfg(not(loom))]
+use crate::arena;
+#[cfg(not(loom))]
+use crate::retain;
+use crate::retain::Retained;
+#[cfg(not(loom))]
+use crate::sync::Lock;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+#[cfg(not(loom))]
+static RETAINED: Lock<Retained> = Lock::new(Retained::nothing_resident());
+/// The bytes of it, to be read without the lock.
+static RETAINED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of free pages inside pools that stay because they were purged too early before.
+pub fn retained_bytes() -> usize {
+    // Relaxed, here and below: a limit, which may change any time.
+    RETAINED_BYTES.load(Ordering::Relaxed)
+}
+
+/// Changes what is retained.
+#[cfg(not(loom))]
+pub(super) fn change(change: impl FnOnce(&mut Retained)) {
+    let mut retained = RETAINED.lock();
+    change(&mut retained);
+    // Written only when it changes: all threads read it.
+    if retained.resident() != retained_bytes() {
+        RETAINED_BYTES.store(retained.resident(), Ordering::Relaxed);
+    }
+}
+
+/// Nothing is purged in the model.
+#[cfg(loom)]
+pub(super) fn change(_: impl FnOnce(&mut Retained)) {}
+
+/// Forgets what was retained and has not been used for long. `unused` is how much of it is unscanned.
+#[cfg(not(loom))]
+pub fn decay(unused: usize) {
+    if retained_bytes() > 0 {
+        let now = retain::now();
+        change(|retained| {
+            retained.observe(unused, arena::in_use_bytes(), now);
+        });
+    }
+}
+
+/// Retains so many bytes less: somebody else maps as many. They go back with the next scans. `unused` as for `decay`.
+#[cfg(not(loom))]
+pub fn give_up(bytes: usize, unused: usize) {
+    if retained_bytes() > 0 && unused > 0 {
+        change(|retained| {
+            retained.give_up(bytes, unused);
+        });
+    }
+}
+
+/// Retains nothing.
+#[cfg(not(loom))]
+pub fn forget_retained() {
+    change(Retained::forget);
+}
+
+/// Holds what is retained still across `fork`.
+#[cfg(not(loom))]
+pub fn hold_for_fork() {
+    RETAINED.hold_for_fork();
+}
+
+/// Ends `hold_for_fork`.
+///
+/// # Safety
+/// Only in the thread that called it, in the parent and in the child.
+#[cfg(not(loom))]
+pub unsafe fn release_after_fork() {
+    // SAFETY: passed on from the caller.
+    unsafe { RETAINED.release_after_fork() }
+}

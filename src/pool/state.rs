@@ -1,0 +1,136 @@
+//! The states of a pool, and the one function for each change between them.
+//!
+//! What it owns: `state` and `owner` of every header.
+//!
+//! ```text
+//!                     become_used_first
+//!     Vacant -------------------------------------+
+//!       ^                                         v
+//!       |  become_vacant   +------------------- Used --------------------+
+//!       +------------------|              take_from_heap                 |
+//!       |                  |   a heap's  ------------------>   in hand   |
+//!       |                  |             <------------------             |
+//!       |                  |              return_to_heap                 |
+//!       |                  +---------------------------------------------+
+//!       |                     |                 ^   ^             |
+//!       |    become_abandoned |                 |   |             | try_become_full
+//!       |                     |  become_used_by |   | become_used_by
+//!       |                     v                 |   |             v
+//!       |          +---- Abandoned ----+        |   |     +---- Full ----+
+//!       +----------|   still owned     |--------+   +-----|   claimed    |
+//!  become_vacant   |     |        ^    |                  |       ^      |
+//!                  | try_disown   |claim                  |       |claim |
+//!                  |     v        |    |                  |       |      |
+//!                  |     unowned       |                  |   unowned    |
+//!                  +-------------------+                  +--------------+
+//! ```
+//!
+//! | | `state` | `owner` | OWNED | on the list | whose it is |
+//! | --- | --- | --- | --- | --- | --- |
+//! | vacant | Vacant | null | of no meaning | none | its arena's |
+//! | used, a heap's | Used | the heap | set | the heap's used pools | the heap's |
+//! | used, in hand | Used | null | set | none | one thread's: it scans or frees, or adopts for nobody |
+//! | full | Full | null | clear | none | nobody's |
+//! | abandoned | Abandoned | null | clear | `ABANDONED` | nobody's |
+//! | full or abandoned, and claimed | Full, Abandoned | null | set | none, `ABANDONED` | one thread's: it has just claimed the pool, or is just giving it up |
+//!
+//! `owner` and the remote word's OWNED bit (`remote`) say different things:
+//! - `owner` says which heap has the pool in its lists. It changes under that heap's lock. Threads compare it with their own heap, and take
+//!   the lock of the heap that it names.
+//! - OWNED says that somebody owns the pool, a heap or a thread that has it in hand. It changes by compare-and-swap, and decides between threads
+//!   that want the pool at once. Whoever sets it acquires the private fields, whoever clears it releases them.
+//!
+//! So a pool with an `owner` always has OWNED set. A pool without an `owner` may have it set: then a thread has the pool, for a moment, and a
+//! remote free is posted to that.
+//!
+//! Full and abandoned pools are up to whoever frees into them first (the idea is mimalloc 3's). So a thread that only frees what another allocated
+//! pays one compare-and-swap a pool, not one a block, and memory of a sleeping thread goes to those who free it. A pool that its thread gives up
+//! nearly full counts as full (`fill`).
+
+use super::header::{Owner, Pool, State};
+use crate::size_class;
+use crate::sync::Ordering;
+use core::ptr;
+
+impl Pool {
+    /// vacant -> a heap's, with no block carved yet, and on no list. The run was just taken for `class`.
+    pub fn become_used_first(&self, class: usize, owner: *const Owner) {
+        debug_assert!(self.state() == State::Vacant && self.owner().is_null());
+        debug_assert!(self.unscanned() == 0 && !self.has_purged_pages());
+        let entry = &size_class::TABLE[class];
+        // Relaxed, all of them: nobody else looks before a block is handed over.
+        self.class.store(class as u8, Ordering::Relaxed);
+        self.slots.store(entry.slots as u8, Ordering::Relaxed);
+        self.set_carved_blocks(0);
+        self.set_scanned(false);
+        self.remote.start_owned();
+        self.local.set_head(ptr::null());
+        self.local.expect(0, 0);
+        self.set_state(State::Used);
+        self.set_owner(owner);
+    }
+
+    /// full or abandoned, and claimed by the caller -> a heap's, under the heap's lock; or with null in the caller's hand.
+    pub fn become_used_by(&self, owner: *const Owner) {
+        debug_assert!(matches!(self.state(), State::Full | State::Abandoned));
+        debug_assert!(self.owner().is_null() && self.remote.is_owned());
+        debug_assert!(self.local.countdown() > 0);
+        self.set_state(State::Used);
+        self.set_owner(owner);
+    }
+
+    /// used and nearly full -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even to look at. Whoever claims it
+    /// gets what is free in it.
+    pub fn try_become_full(&self) -> bool {
+        debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        debug_assert!(self.is_nearly_full());
+        // An event would have told of more free blocks than there are.
+        debug_assert!(self.local.countdown() > 0 && self.unscanned() == 0);
+        let owner = self.owner();
+        self.set_state(State::Full);
+        self.set_owner(ptr::null());
+        if self.remote.give_up() {
+            return true;
+        }
+        self.set_state(State::Used);
+        self.set_owner(owner);
+        false
+    }
+
+    /// a heap's -> in the caller's hand. The caller has taken it off all lists, under the heap's lock.
+    pub fn take_from_heap(&self) {
+        debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        self.set_owner(ptr::null());
+    }
+
+    /// in the caller's hand -> the heap's again, under the heap's lock.
+    pub fn return_to_heap(&self, heap: *const Owner) {
+        debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        debug_assert!(self.owner().is_null());
+        self.set_owner(heap);
+    }
+
+    /// used -> abandoned. It is still the caller's until `try_disown`.
+    pub fn become_abandoned(&self) {
+        debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        self.set_state(State::Abandoned);
+        self.set_owner(ptr::null());
+    }
+
+    /// abandoned, and still the caller's -> abandoned, and nobody's: whoever needs it can claim it. False, and it is still the caller's, when
+    /// remote frees are waiting.
+    pub fn try_disown(&self) -> bool {
+        debug_assert!(self.state() == State::Abandoned && self.owner().is_null());
+        debug_assert!(self.in_use() > 0 && self.remote.is_owned());
+        self.remote.give_up()
+    }
+
+    /// used, or abandoned and still the caller's; and empty -> vacant. The caller then releases the slots.
+    pub fn become_vacant(&self) {
+        debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
+        debug_assert!(self.in_use() == 0 && self.remote.is_owned());
+        self.forget_pages();
+        self.set_state(State::Vacant);
+        self.set_owner(ptr::null());
+    }
+}
