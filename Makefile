@@ -33,7 +33,7 @@ LIBRARY    := libpymalloc.so.$(VERSION)
 CMAKEDIR   := $(LIBDIR)/cmake/pymalloc
 # Where the tests say what they skip.
 SKIPPED    := $(CARGO_TARGET_DIR)/tmp/skipped
-# The parts of pymalloc-run and of pymalloc-heapmap; the name of the latter in BINDIR is a link.
+# The parts of pymalloc and of pymalloc-heapmap; the name of the latter in BINDIR is a link.
 PARTSDIR   := $(DATADIR)/pymalloc
 
 # Where a person waits for a build, cargo shows what it does.
@@ -107,10 +107,11 @@ install: all $(wildcard $(WATCH)) ## install under PREFIX (/usr/local); DESTDIR,
 	@$(call filled,scripts/cmake/pymallocConfig.cmake.in,$(CMAKEDIR)/pymallocConfig.cmake)
 	@$(call filled,scripts/cmake/pymallocConfigVersion.cmake.in,$(CMAKEDIR)/pymallocConfigVersion.cmake)
 	@sed -e "s|^INSTALLED_LIBRARY = .*|INSTALLED_LIBRARY = \"$(call way,$(BINDIR),$(LIBDIR))/libpymalloc.so.$(SOVERSION)\"|" \
-		-e "s|^INSTALLED_PARTS = .*|INSTALLED_PARTS = \"$(call way,$(BINDIR),$(PARTSDIR))/pymalloc-run-parts\"|" \
-		scripts/pymalloc-run > $(DESTDIR)$(BINDIR)/pymalloc-run && chmod 755 $(DESTDIR)$(BINDIR)/pymalloc-run
-	@install -d $(DESTDIR)$(PARTSDIR)/pymalloc-run-parts $(DESTDIR)$(PARTSDIR)/heapmap-page
-	@install -m 644 $(wildcard scripts/pymalloc-run-parts/*.py) $(DESTDIR)$(PARTSDIR)/pymalloc-run-parts
+		-e "s|^INSTALLED_PARTS = .*|INSTALLED_PARTS = \"$(call way,$(BINDIR),$(PARTSDIR))/pymalloc-parts\"|" \
+		scripts/pymalloc > $(DESTDIR)$(BINDIR)/pymalloc && chmod 755 $(DESTDIR)$(BINDIR)/pymalloc
+	@ln -sf pymalloc $(DESTDIR)$(BINDIR)/pymalloc-run
+	@install -d $(DESTDIR)$(PARTSDIR)/pymalloc-parts $(DESTDIR)$(PARTSDIR)/heapmap-page
+	@install -m 644 $(wildcard scripts/pymalloc-parts/*.py) $(DESTDIR)$(PARTSDIR)/pymalloc-parts
 	@install -m 755 scripts/heapmap $(DESTDIR)$(PARTSDIR)/heapmap
 	@install -m 644 $(wildcard scripts/heapmap-page/*.*) $(DESTDIR)$(PARTSDIR)/heapmap-page
 	@ln -sf $(call way,$(BINDIR),$(PARTSDIR))/heapmap $(DESTDIR)$(BINDIR)/pymalloc-heapmap
@@ -121,7 +122,7 @@ uninstall: ## remove what install put there
 	@rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(LIBRARY) libpymalloc.so.$(SOVERSION) libpymalloc.so libpymalloc.a) \
 		$(DESTDIR)$(LIBDIR)/libpymalloc-deepbind.so \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/pymalloc.pc $(DESTDIR)$(INCLUDEDIR)/pymalloc.h
-	@rm -f $(addprefix $(DESTDIR)$(BINDIR)/,pymalloc-run pymalloc-heapmap pymalloc-watch)
+	@rm -f $(addprefix $(DESTDIR)$(BINDIR)/,pymalloc pymalloc-run pymalloc-heapmap pymalloc-watch)
 	@rm -rf $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(PARTSDIR)
 	@echo "removed pymalloc from $(DESTDIR)$(PREFIX)"
 

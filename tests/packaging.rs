@@ -183,6 +183,7 @@ fn installed_tree_is_complete_and_uninstall_removes_it() {
     let argument = format!("DESTDIR={}", destdir.display());
     run(make().arg("install").arg(&argument));
     let mut expected = vec![
+        "bin/pymalloc".to_string(),
         "bin/pymalloc-heapmap".to_string(),
         "bin/pymalloc-run".to_string(),
         "include/pymalloc.h".to_string(),
@@ -196,7 +197,7 @@ fn installed_tree_is_complete_and_uninstall_removes_it() {
         "lib/pkgconfig/pymalloc.pc".to_string(),
         "share/pymalloc/heapmap".to_string(),
     ];
-    for folder in ["heapmap-page", "pymalloc-run-parts"] {
+    for folder in ["heapmap-page", "pymalloc-parts"] {
         let parts = files_under(&Path::new(ROOT).join("scripts").join(folder));
         expected.extend(
             parts

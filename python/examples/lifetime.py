@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The life of an object, seen in the heap: `pymalloc-run python3 lifetime.py`.
+"""The life of an object, seen in the heap: `pymalloc run python3 lifetime.py`.
 
 Its references are counted up, and down to none: then its block is free. A pool goes from full to used to empty as its blocks are
 freed, and an arena goes back to the system with its last pool. Each step is printed as it is seen; one that is not seen ends the
@@ -123,7 +123,7 @@ def arenas_live(first, second, things, arenas):
 
 def main():
     if not pymalloc.enabled():
-        sys.exit("lifetime.py: Python's objects do not come from pymalloc: start it with `pymalloc-run python3 lifetime.py`")
+        sys.exit("lifetime.py: Python's objects do not come from pymalloc: start it with `pymalloc run python3 lifetime.py`")
     block_lives()
     things, arenas = fill()
     most = max(map(len, arenas.values()))

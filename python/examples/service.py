@@ -2,7 +2,7 @@
 
 It needs FastAPI and uvicorn (`pip install fastapi uvicorn`). In one terminal, beside this file:
 
-    pymalloc-run --heapmap service.html --every 0.25 -- python3 -m uvicorn service:app --port 8123
+    pymalloc run --heapmap service.html --every 0.25 -- python3 -m uvicorn service:app --port 8123
 
 and in another one: `python3 service.py 8123 12000`. Of the items it asks for it lets the service forget all but every hundredth.
 """

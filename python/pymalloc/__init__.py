@@ -1,6 +1,6 @@
 """The allocator that this process runs on, seen from inside: where an object lies, what is in use, what is resident.
 
-The process must have been started on it, `pymalloc-run python3 app.py`. Importing this module always works and changes nothing; what
+The process must have been started on it, `pymalloc run python3 app.py`. Importing this module always works and changes nothing; what
 needs the library raises `NotLoaded` where it is not there. All functions may be called from any thread, at any time.
 
 Owns nothing: the figures are the library's, read through its C functions (`pymalloc.h`). Sizes are in bytes.
@@ -90,7 +90,7 @@ def _function(name: str) -> Callable[..., int]:
         function: Callable[..., int] = getattr(_process, name)
     except AttributeError:
         loaded = hasattr(_process, "pymalloc_version")
-        reason = f"the libpymalloc.so in it has no {name}" if loaded else "start it with `pymalloc-run python3 ...`"
+        reason = f"the libpymalloc.so in it has no {name}" if loaded else "start it with `pymalloc run python3 ...`"
         raise NotLoaded(f"pymalloc is not loaded in this process: {reason}") from None
     function.argtypes = _FUNCTIONS[name]  # type: ignore[attr-defined]
     return function
@@ -159,7 +159,7 @@ def trim() -> bool:
 
 
 def heapmap(path: Union[str, "os.PathLike[str]"], blocks: bool = True) -> None:
-    """Appends a snapshot of the heap to a file: a line of JSON, of which `pymalloc-heapmap` makes a page to look at.
+    """Appends a snapshot of the heap to a file: a line of JSON, of which `pymalloc heapmap` makes a page to look at.
 
     Without `blocks` the states of single blocks are left out, and the snapshot is much shorter. Raises OSError when the file cannot be
     written.

@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 TARGET = os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
 LIBRARY = os.path.abspath(os.environ.get("PYMALLOC_LIBRARY") or os.path.join(TARGET, "release/libpymalloc.so"))
 MODULE = os.path.join(ROOT, "python")
-PARTS = os.path.join(ROOT, "scripts/pymalloc-run-parts")
+PARTS = os.path.join(ROOT, "scripts/pymalloc-parts")
 # Seconds, longer than anything here takes.
 LIMIT = 60
 
@@ -28,7 +28,7 @@ def collector_of(pid):
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/cmdline", encoding="utf-8", errors="replace") as file:
-                is_one = "pymalloc-run-parts/collector.py" in file.read()
+                is_one = "pymalloc-parts/collector.py" in file.read()
             links = [os.readlink(f"/proc/{name}/fd/{number}") for number in os.listdir(f"/proc/{name}/fd")] if is_one else []
         except OSError:
             continue
@@ -49,8 +49,11 @@ class Test(unittest.TestCase):
         for name in ("bin", "lib"):
             os.mkdir(os.path.join(self.folder, name))
         os.symlink(LIBRARY, self.library)
-        shutil.copy(os.path.join(ROOT, "scripts/pymalloc-run"), self.program)
-        shutil.copytree(PARTS, os.path.join(self.folder, "share/pymalloc/pymalloc-run-parts"))
+        shutil.copy(os.path.join(ROOT, "scripts/pymalloc"), self.path("bin/pymalloc"))
+        os.symlink("pymalloc", self.program)
+        shutil.copytree(PARTS, os.path.join(self.folder, "share/pymalloc/pymalloc-parts"))
+        for name in ("heapmap", "heapmap-page"):
+            os.symlink(os.path.join(ROOT, "scripts", name), os.path.join(self.folder, "share/pymalloc", name))
 
     def path(self, name):
         return os.path.join(self.folder, name)

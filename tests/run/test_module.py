@@ -44,7 +44,7 @@ class Module(installed.Test):
             "    try: function()\n"
             "    except pymalloc.NotLoaded as error: print(error)\n"
         )
-        said = "pymalloc is not loaded in this process: start it with `pymalloc-run python3 ...`"
+        said = "pymalloc is not loaded in this process: start it with `pymalloc run python3 ...`"
         for python in self.oldest_and_newest():
             done = subprocess.run([python, "-c", program], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
             self.assertEqual(done.stdout.splitlines(), ["False"] + [said] * 4)

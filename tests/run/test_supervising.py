@@ -41,11 +41,10 @@ time.sleep(float(sys.argv[1]))
 
 
 class Supervising(installed.Test):
-    """With a heap map, whose tool is the real one."""
+    """With a heap map."""
 
     def setUp(self):
         super().setUp()
-        os.symlink(os.path.join(installed.ROOT, "scripts/heapmap"), self.path("bin/pymalloc-heapmap"))
         self.page = self.path("the page.html")
         self.partial = self.page + ".partial"
 
@@ -184,8 +183,8 @@ class Supervising(installed.Test):
         self.assertLess(time.monotonic() - began, 5, "the end was held up by a collector that is no more")
 
     def test_snapshots_are_kept_when_the_page_cannot_be_written(self):
-        os.remove(self.path("bin/pymalloc-heapmap"))
-        self.write("bin/pymalloc-heapmap", "#!/bin/sh\necho 'heapmap: no room' >&2\nexit 1\n")
+        os.remove(self.path("share/pymalloc/heapmap"))
+        self.write("share/pymalloc/heapmap", "import sys\nsys.exit('heapmap: no room')\n")
         for own in (0, 3):
             done = self.run_it(*self.drawing("100"), sys.executable, "-c", f"import sys; sys.exit({own})")
             self.assertEqual(done.returncode, own)

@@ -9,9 +9,10 @@ import glob
 import os
 import re
 import subprocess
+import sys
 import time
 
-from basics import OWN_FAILURE, Refusal, in_checkout, part, say
+from basics import HEAPMAP, OWN_FAILURE, Refusal, say
 
 # Bytes of snapshots that are kept; where there are more, every second one goes.
 ROOM = 1 << 28
@@ -23,7 +24,6 @@ PARTIAL = ".partial"
 
 def prepare(page, every):
     """Makes the folder. What the collector is to know, and the settings that let processes write there."""
-    tool = part("heapmap" if in_checkout() else "pymalloc-heapmap")
     page = os.path.abspath(page)
     folder = page + PARTIAL
     if re.search(",|%p", page):
@@ -36,7 +36,7 @@ def prepare(page, every):
     except OSError as error:
         raise Refusal(OWN_FAILURE, f"{page}: cannot be written: {error.strerror}") from None
     settings = [f"heapmap={folder}/%p.jsonl", f"heapmap_every={round(every * 1000)}"]
-    return {"page": page, "folder": folder, "tool": tool, "lock": lock}, settings
+    return {"page": page, "folder": folder, "lock": lock}, settings
 
 
 def take_folder(folder):
@@ -53,7 +53,7 @@ def take_folder(folder):
             break
         except BlockingIOError:
             if time.monotonic() > end:
-                raise Refusal(OWN_FAILURE, f"{folder}: processes of another pymalloc-run still leave snapshots there") from None
+                raise Refusal(OWN_FAILURE, f"{folder}: processes of another `pymalloc run` still leave snapshots there") from None
             time.sleep(0.01)
     if not os.path.exists(folder):  # that one was done just now
         os.close(lock)
@@ -132,7 +132,7 @@ def draw(heap_map, environment):
     drawn = [path for path in snapshots(heap_map["folder"]) if has_whole_line(path)]
     if not drawn:
         return "there is no heap map: the command ended before its first snapshot"
-    command = [heap_map["tool"], *drawn, "-o", heap_map["page"]]
+    command = [sys.executable, "-I", "-S", HEAPMAP, *drawn, "-o", heap_map["page"]]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What `pymalloc-run --stats` shows: a line for each process, the total, and the tables of the largest.
+"""What `pymalloc run --stats` shows: a line for each process, the total, and the tables of the largest.
 
 Owns: nothing but the form. What must hold: what a process shows of itself is printable, and a line of it.
 """

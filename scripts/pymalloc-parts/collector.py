@@ -1,4 +1,4 @@
-"""The collector of `pymalloc-run`: beside a command it learns what its processes tell, and shows and draws that when the command ends.
+"""The collector of `pymalloc run`: beside a command it learns what its processes tell, and shows and draws that when the command ends.
 
 Owns: the socket that processes tell things to, and the order of what is done at the end. It is started by `beside`, which hands over the plan on
 stdin. What must hold: killed, it takes nothing along; it ends when the last process of the command has, or before that when there is nothing more to draw;
@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import drawing  # noqa: E402
 import summary  # noqa: E402
-from basics import say, write_all  # noqa: E402
+from basics import Speaker, say, write_all  # noqa: E402
 from processes import Processes  # noqa: E402
 
 # Seconds that the others are given when the command was killed: a signal often reaches all of them.
@@ -132,7 +132,7 @@ class Collector:
             self.look(SOON)
         self.look(0)
         if self.plan["stats"]:
-            write_all(summary.make(self.processes, "pymalloc-run"))
+            write_all(summary.make(self.processes, Speaker.name))
         if self.heap_map:
             say(drawing.draw(self.heap_map, dict(os.environ)))
         going_on = self.others()
@@ -209,6 +209,7 @@ if __name__ == "__main__":
     plan = json.load(sys.stdin)
     os.dup2(1, 0)
     os.chdir("/")
+    Speaker.name = plan["name"]
     if not plan["speaks"]:
         sys.stderr = None
     Collector(plan).run()

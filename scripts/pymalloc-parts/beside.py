@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from basics import OWN_FAILURE, Refusal, say
+from basics import OWN_FAILURE, Refusal, Speaker, say
 
 # Connections that wait to be looked at: as many as the system allows.
 WAITING = 4096
@@ -56,7 +56,7 @@ def start(stats, heap_map):
     try:
         listener, name = listen()
         root_descriptor = own_descriptor()
-        plan = {"root": root, "listener": listener, "descriptor": root_descriptor, "stats": stats, "heap_map": heap_map}
+        plan = {"root": root, "listener": listener, "descriptor": root_descriptor, "stats": stats, "heap_map": heap_map, "name": Speaker.name}
         detach(plan)
     except OSError as error:
         raise Refusal(OWN_FAILURE, f"no collector can be started: {error.strerror}") from None

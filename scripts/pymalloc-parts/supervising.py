@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from basics import OWN_FAILURE, Refusal, part, say
+from basics import OWN_FAILURE, Refusal, present, say
 
 # What is about this process itself, so that it is not passed on.
 OWN_SIGNALS = {
@@ -145,8 +145,8 @@ def end_as(status):
 class Watch:
     """`pymalloc-watch` on the command, in this terminal. The output of the command goes to a file meanwhile."""
 
-    def __init__(self):
-        self.tool = part("pymalloc-watch", "pymalloc-watch", " watch")
+    def __init__(self, home):
+        self.tool = present(home.watch, home.way, " watch")
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise Refusal(OWN_FAILURE, "--watch needs a terminal; elsewhere run pymalloc-watch PROCESS-ID in another one")
         self.log = tempfile.NamedTemporaryFile(prefix="pymalloc-run-", suffix=".log", delete=False)

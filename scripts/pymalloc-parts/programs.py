@@ -12,7 +12,7 @@ import struct
 import subprocess
 from typing import NamedTuple, Optional
 
-from basics import CANNOT_RUN, NOT_FOUND, OWN_FAILURE, Refusal, part
+from basics import CANNOT_RUN, NOT_FOUND, OWN_FAILURE, Refusal, present
 
 # As many interpreters of interpreters as the kernel follows.
 INTERPRETERS = 5
@@ -76,9 +76,36 @@ def version_in(notes, order):
     return None
 
 
-def find_library(given, installed):
+def exports(file, name):
+    """Whether an open ELF file exports a function of this name to the libraries that it is linked with."""
+    file.seek(0)
+    head = file.read(64)
+    try:
+        order = "<" if head[5] == 1 else ">"
+        (table,) = struct.unpack_from(order + "Q", head, 40)
+        size, count = struct.unpack_from(order + "HH", head, 58)
+        for index in range(count):
+            file.seek(table + index * size)
+            _, what, _, _, at, length, link, _ = struct.unpack(order + "IIQQQQII", file.read(48))
+            if what != 11:  # SHT_DYNSYM
+                continue
+            file.seek(at)
+            symbols = file.read(length)
+            file.seek(table + link * size + 24)
+            names, names_length = struct.unpack(order + "QQ", file.read(16))
+            file.seek(names)
+            texts = file.read(names_length)
+            for start, _, _, section in struct.iter_unpack(order + "IBBH16x", symbols):
+                if section and texts[start : start + len(name) + 1] == name + b"\0":
+                    return True
+    except (struct.error, IndexError):
+        pass  # without sections, or a damaged file: nothing is known of it
+    return False
+
+
+def find_library(given, home):
     """The path of the library, as LD_PRELOAD is to have it, and what its header says."""
-    library = os.path.abspath(given) if given else part(installed, "libpymalloc.so")
+    library = os.path.abspath(given) if given else present(home.library, home.way)
     if re.search(r"[\s:]", library):
         raise Refusal(OWN_FAILURE, f"{library}: LD_PRELOAD cannot name a path with a space or a colon in it")
     try:
