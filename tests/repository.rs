@@ -134,22 +134,25 @@ fn crate_builds_on_its_own() {
     ]);
 }
 
-/// What an example prints. Built with all crates, as `make test` builds: alone its dependencies would be built anew.
+/// What an example prints, built as a program of a user's would be: in a package of its own, without what the tests need.
 fn example(name: &str) -> String {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("cargo's folder for tests is in its target folder");
-    let folder = target.to_str().expect("the path is UTF-8");
-    cargo(&[
-        "build",
-        "--quiet",
-        "--workspace",
-        "--example",
-        name,
-        "--target-dir",
-        folder,
-    ]);
-    let mut command = Command::new(target.join("debug/examples").join(name));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("example-{name}"));
+    let root = repository();
+    let manifest = format!(
+        "[package]\nname = {name:?}\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [[bin]]\nname = {name:?}\npath = {:?}\n\n\
+         [dependencies]\npymalloc = {{ path = {root:?} }}\n\n[workspace]\n",
+        root.join(format!("examples/{name}.rs"))
+    );
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let manifest_path = folder.join("Cargo.toml");
+    fs::write(&manifest_path, manifest).expect("a manifest can be written");
+    // The versions that the library is tested with, and nothing to fetch.
+    fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("Cargo.lock is there");
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(&folder)
+        .args(["run", "--quiet", "--offline", "--target-dir", "target"]);
     let outcome = common::run(&mut command, TIME_LIMIT);
     outcome.expect_success(name);
     outcome.stdout
