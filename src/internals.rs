@@ -4,11 +4,13 @@
 //! the rest for the C library (`c/`) too.
 
 pub mod alloc {
-    pub use crate::alloc::{
-        allocate, allocate_aligned, allocate_aligned_beyond_bins, allocate_aligned_from,
-        allocate_beyond_bins, allocate_from, allocate_or, allocate_zeroed, allocate_zeroed_or,
-        free, free_elsewhere, free_or, resize, resize_or, trim, usable_size,
+    pub use crate::alloc::{allocate_aligned_beyond_bins, allocate_beyond_bins, free_elsewhere};
+    pub use crate::fast::{
+        allocate, allocate_aligned, allocate_aligned_from, allocate_from, allocate_or,
+        allocate_zeroed, allocate_zeroed_or, free, free_or, resize_or, usable_size,
     };
+    pub use crate::relief::trim;
+    pub use crate::resize::resize;
 }
 pub mod fault {
     pub use crate::fault::Call;

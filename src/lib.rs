@@ -77,7 +77,11 @@ mod alloc;
 #[cfg(not(loom))]
 mod background;
 #[cfg(not(loom))]
+mod bytes;
+#[cfg(not(loom))]
 mod collector;
+#[cfg(not(loom))]
+mod fast;
 #[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]
@@ -93,6 +97,10 @@ mod large;
 mod mapping;
 #[cfg(not(loom))]
 mod process;
+#[cfg(not(loom))]
+mod relief;
+#[cfg(not(loom))]
+mod resize;
 #[cfg(not(loom))]
 mod signpost;
 #[cfg(not(loom))]
