@@ -79,7 +79,7 @@ pub fn allocate_zeroed_beyond_pools(size: usize, align: usize) -> *mut u8 {
 
 /// Takes a block of a class whose bin is empty.
 fn refill(class: usize) -> Option<*mut u8> {
-    let block = thread::with_heap(|heap| heap.refill(class));
+    let block = thread::with_heap(|heap| heap::refill(heap, class));
     block.filter(|block| !block.is_null()).or_else(|| {
         // What the system refuses to unmap serves small blocks as well when it maps no more.
         let stuck = mapping::allocate_stuck(TABLE[class].block_size as usize)?;

@@ -3,7 +3,7 @@
 //! What must hold: the caller holds no lock.
 
 use crate::arena;
-use crate::heap::{self, heaps, open_full_pools};
+use crate::heap::{self, open_full_pools};
 use crate::mapping;
 use crate::os;
 use crate::retain;
@@ -55,7 +55,7 @@ fn could_come(size: usize) -> bool {
 /// addresses, mappings, or memory that it may promise, and purged pages still take all three. It walks over pools that have free blocks.
 #[cold]
 fn relieve() -> bool {
-    let pools = heaps::relieve(thread::own(), false);
+    let pools = heap::relieve(thread::own(), false);
     let mappings = mapping::trim();
     let arenas = arena::trim();
     pools | mappings | arenas
@@ -63,7 +63,7 @@ fn relieve() -> bool {
 
 /// Returns everything to the system that can be returned now. True if there was anything.
 pub fn trim() -> bool {
-    let pools = heaps::trim(thread::own());
+    let pools = heap::trim(thread::own());
     let mappings = mapping::trim();
     let arenas = arena::trim();
     pools | mappings | arenas

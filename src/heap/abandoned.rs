@@ -1,21 +1,39 @@
-//! Abandoned pools: what threads that ended, or may be about to sleep, leave behind, by size class, for whoever needs it.
+//! Abandoned pools: what threads that ended, or may be about to sleep, leave to whoever needs it, by size class.
 //!
-//! Pools with notes (`pool::events`) are in front of their list, so that those who look for free pages find them without a search. Heaps that are
+//! What it owns: the lists of abandoned pools, and how a pool that a thread has for itself gets there. It knows pools, not heaps.
+//!
+//! ```text
+//!   abandon              a pool of the calling thread's alone
+//!     Pool::try_become_full   little of it is free: nobody's, on no list
+//!     abandon_to_all          add, Pool::try_disown; remove again if remote frees came first
+//!   adopt, claim_first   claim a pool by its remote word, and take it off its list
+//!   unlist_claimed       for a thread that claimed a pool by freeing into it
+//! ```
+//!
+//! Pools with unscanned blocks are in front of their list, so that those who scan find them without a search. Heaps that are
 //! about to grow take others, from the back.
 //!
-//! A pool here has live blocks and room for more. It has no owner, so that two can want
-//! it at once: a heap that is about to grow (`adopt`), and a thread that frees one of its blocks.
-//! Both must first claim it by its remote word; who loses leaves it alone. The one that freed takes it off the
-//! list afterwards (`remove`). So a pool on a list may already have an owner, and `adopt` skips it.
+//! What must hold: a pool here has live blocks and room for more, and its state is abandoned. It has no owner, so that two can want
+//! it at once: a heap that is about to grow, and a thread that frees one of its blocks. Both must first claim it by its remote word; whichever loses leaves it
+//! alone. The one that freed takes it off the list afterwards. So a pool on a list may already have an owner, and `adopt` skips it.
 
-use crate::pool::{Pool, PoolList};
+#[cfg(not(loom))]
+use super::news;
+#[cfg(not(loom))]
+use super::supply;
+use crate::pool::{Pool, PoolList, State};
 use crate::size_class::CLASSES;
 use crate::sync::{AtomicU32, Lock, Ordering};
+use core::ptr;
+
+/// The pools that threads which ended left behind.
+#[cfg(not(loom))]
+pub static ABANDONED: AbandonedPools = AbandonedPools::empty();
 
 /// Of one size class. A lock each: threads that end at once, or grow, would wait for each other by the thousands.
 struct ClassList {
     pools: Lock<PoolList>,
-    /// How many there are, so that a heap need not take the lock to learn that there are none. Changed under the lock.
+    /// How many there are, so that a heap need not take the lock to find that there are none. Changed under the lock.
     count: AtomicU32,
 }
 
@@ -41,7 +59,7 @@ impl ClassList {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Puts a pool in. Those with notes are in front.
+    /// Puts a pool in. Those with unscanned blocks are in front.
     fn add(&self, pool: &Pool) {
         let pools = self.pools.lock();
         match pool.unscanned() > 0 {
@@ -65,7 +83,7 @@ pub struct AbandonedPools([ClassList; CLASSES]);
 
 impl AbandonedPools {
     #[cfg(not(loom))]
-    pub const fn empty() -> Self {
+    const fn empty() -> Self {
         AbandonedPools([const { ClassList::empty() }; CLASSES])
     }
 
@@ -83,7 +101,7 @@ impl AbandonedPools {
         self.of(pool.class()).add(pool);
     }
 
-    /// Takes a pool that the caller has claimed off its list.
+    /// Takes a pool that the caller owns off its list.
     pub fn remove(&self, pool: &Pool) {
         self.of(pool.class()).take(|_| Some(pool));
     }
@@ -137,5 +155,61 @@ impl AbandonedPools {
             // SAFETY: passed on from the caller.
             unsafe { list.pools.release_after_fork() }
         }
+    }
+}
+
+// What a thread does with a pool that it has for itself: used, and of no heap.
+
+/// full or abandoned, and just claimed -> the same, and on no list.
+#[cfg(not(loom))]
+pub fn unlist_claimed(pool: &Pool) {
+    if pool.state() == State::Abandoned {
+        ABANDONED.remove(pool);
+    }
+}
+
+/// full or abandoned, and just claimed -> used by the calling thread alone.
+#[cfg(not(loom))]
+pub fn take_claimed(pool: &Pool) {
+    unlist_claimed(pool);
+    pool.become_used_by(ptr::null());
+}
+
+/// used by the calling thread alone -> full if little of it is free, else abandoned. If it is empty it becomes vacant instead; then it is the
+/// caller's, to be released.
+#[must_use]
+#[cfg(not(loom))]
+pub fn abandon(pool: &Pool) -> Option<&Pool> {
+    if pool.is_nearly_full() && pool.try_become_full() {
+        news::tell();
+        return None;
+    }
+    abandon_to_all(pool)
+}
+
+/// As `abandon`, but never full: however little of it is free, whoever needs it finds it.
+#[must_use]
+#[inline(never)]
+#[cfg(not(loom))]
+pub fn abandon_to_all(pool: &Pool) -> Option<&Pool> {
+    pool.become_abandoned();
+    while pool.in_use() > 0 {
+        ABANDONED.add(pool);
+        if pool.try_disown() {
+            return None;
+        }
+        // With the remote frees that came meanwhile it may be empty, or have unscanned blocks, and another place on the list.
+        ABANDONED.remove(pool);
+        pool.collect_into_local();
+    }
+    pool.become_vacant();
+    Some(pool)
+}
+
+/// As `abandon`, for a thread that holds no lock: an empty pool is released.
+#[cfg(not(loom))]
+pub fn abandon_at_once(pool: &Pool) {
+    if let Some(vacant) = abandon(pool) {
+        supply::release(vacant);
     }
 }

@@ -1,12 +1,13 @@
 //! Bins: the free blocks that a thread's `malloc` pops and its `free` pushes, a bin for each size class.
 //!
-//! What it owns: a list of free blocks, newest first, of any pools of the class, and the count of how many more may be pushed.
+//! What it owns: a list of free blocks, newest first, of any pools of the class, and how many more may be pushed.
 //!
-//! Newest first, so that a program which frees and allocates in turn works on the same few cache lines. Short, so that little memory
-//! is kept from the pools, to which a block in a bin is in use: a free beyond `size_class::SizeClass::bin_blocks` goes to
-//! the block's pool instead. An empty bin takes over all that a pool has, however much that is, in one step. (Thread caches
-//! in front of the pools are tcmalloc's; that what does not fit goes straight to the pool, and a pool's list is taken whole, is what
-//! keeps blocks that come and go by the thousands from being moved one by one.)
+//! - Newest first: a program that frees and allocates in turn works on the same few cache lines.
+//! - Short: to its pool a block in a bin is in use, so that little memory is kept from the pools. A free beyond `size_class::SizeClass::bin_blocks` goes to
+//!   the block's pool instead.
+//! - Filled at once: an empty bin takes over all that a pool has, however much that is, in one step. So blocks that come and go by the thousands are not moved one by one.
+//!
+//! (Thread caches in front of the pools are tcmalloc's idea. That a free which does not fit goes straight to its pool, and that a pool's list is taken whole, is not.)
 //!
 //! What must hold: only the heap's thread changes its bins. Every block in a bin carries the mark of free blocks, has the bin's
 //! class, and is on no other list. Its pool need not be one that the heap owns: that can change while the block is in the bin.
@@ -80,7 +81,7 @@ impl Bin {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// How many blocks there are. Up to a few too many if it is long since they were counted, or the thread is just at it.
+    /// How many blocks there are. It may say a few too many if it is long since they were counted, or while the thread changes the bin.
     pub fn len(&self) -> usize {
         (self.most() - self.room().div_euclid(BLOCK)).max(0) as usize
     }
@@ -122,7 +123,7 @@ impl Bin {
         }
     }
 
-    /// Counts the blocks, if perhaps so many were pushed since they were last counted that it is worth it. Only for the heap's thread.
+    /// Counts the blocks if many may have been pushed since they were last counted. Only for the heap's thread.
     pub fn recount_if_due(&self) {
         if self.room() & (BLOCK / 2) == 0 {
             self.recount();
@@ -182,9 +183,9 @@ impl Bin {
         self.blocks().any(|block| ptr::eq(block, wanted))
     }
 
-    /// The same for a bin of another thread, which may change it meanwhile. `look` tells what is behind the block at an address, and whether that
+    /// The same for a bin of another thread, which may change it meanwhile. `look` tells which block is behind the one at an address, and whether that one
     /// carries the mark. A block that is pushed or popped this very moment may be missed or met.
-    pub fn shows(
+    pub fn seems_to_hold(
         &self,
         wanted: &Block,
         look: impl Fn(usize) -> Option<(*const Block, bool)>,
@@ -197,7 +198,7 @@ impl Bin {
             }
             next = match look(next as usize) {
                 Some((behind, true)) => behind,
-                // It was popped meanwhile, so that what it leads to may be the program's own.
+                // It was popped meanwhile: its first word may be the program's own by now.
                 _ => return false,
             };
         }

@@ -1,9 +1,9 @@
-//! The slack of pools: how many bytes may stay resident in used pools without a live block.
+//! The budget of pools: how many bytes may stay resident in used pools without a live block.
 //!
-//! What it owns: their share of the slack. The bytes themselves are counted by `pool::events`.
+//! What it owns: the pools' share of the resident budget, and when what is retained anywhere decays. The bytes themselves are counted by `pool::events`.
 //!
-//! Together with what the arenas keep of free slots (`arena::DIRTY_SHARE`) and the cache of mappings this stays within
-//! an eighth of the pages in use and 8 MiB, and what is retained. `docs/memory.md` says for which patterns it does not.
+//! What must hold: together with the free slots that the arenas keep (`arena::DIRTY_SHARE`) and the cache of mappings, the unscanned bytes stay within
+//! an eighth of the pages in use and 8 MiB, and what is retained. `docs/memory.md` says for which patterns they do not.
 
 use super::active;
 use crate::arena;
@@ -12,17 +12,17 @@ use crate::pool::{retained, unscanned_bytes};
 use crate::retain::{self, Moment};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// This part (1/4) of `conf::RESIDENT_BUDGET` may be loose, as much as the arenas may keep...
+/// This part (1/4) of `conf::RESIDENT_BUDGET` may be unscanned, as much as the arenas may keep...
 const UNSCANNED_SHARE: (usize, usize) = (1, 4);
 /// ... and this part (1/4) of what `conf::BUDGET_PART` allows. What is left of both is for what the library needs itself, headers and
 /// slot maps, and for the bins of threads that sleep. With twice as much, a program of drifting sizes saves a
 /// twentieth of its time and takes a twentieth more memory.
 const UNSCANNED_PART: usize = 4;
 
-/// What is retained is observed no more often than this, but where it is used.
+/// Nanoseconds from one decay to the next, at least.
 const PAUSE: Moment = 50_000_000;
 
-/// Slow paths of a thread from one look at the clock to the next: it would take a tenth of each. Measure `mstress` of `make bench`.
+/// Slow paths of a thread from one reading of the clock to the next: it would take a tenth of each. Measure `mstress` of `make bench`.
 const TURNS: u32 = 8;
 
 /// A count of slow paths of one thread, which alone changes it.
@@ -42,7 +42,7 @@ impl Turns {
     }
 }
 
-/// How much may be loose, what is retained aside.
+/// Bytes that may be unscanned, what is retained aside.
 fn allowance() -> usize {
     arena::allowance(UNSCANNED_SHARE, UNSCANNED_PART)
 }
@@ -51,27 +51,27 @@ fn allowed() -> usize {
     allowance().saturating_add(retained::retained_bytes())
 }
 
-/// Whether pools with notes must be looked at.
+/// Whether more is unscanned than may be, so that pools must be scanned.
 pub fn is_used_up() -> bool {
     unscanned_bytes() > allowed()
 }
 
-/// However many threads share, a heap notes this much before it looks: a look is worth sixteen pages.
+/// However many threads share, a heap has this much unscanned before it scans: a scan is worth sixteen pages.
 pub const LEAST_WORTH_SCANNING: usize = 64 << 10;
 
-/// Bytes that a heap must have noted since it last looked at its pools, so that it does not walk over all of them in vain: a quarter
-/// of what may be loose, which all heaps share, since what a thread that sleeps has noted stays.
+/// Bytes that must have become unscanned in a heap since its last scan, so that it does not walk over all its pools in vain: a quarter
+/// of what may be unscanned, divided among all heaps, since what is unscanned in the pools of a thread that sleeps stays.
 pub fn worth_scanning() -> usize {
     (allowance() / 4 / active::count()).max(LEAST_WORTH_SCANNING)
 }
 
-/// Whether a thread that ends must look at those that it leaves.
+/// Whether a thread that ends must scan the pools that it abandons.
 pub fn is_half_used() -> bool {
     unscanned_bytes() > allowed() / 2
 }
 
-/// Gives back what is retained and has not been used for long, now and then. For the slow paths of pools, so that it happens in a
-/// process that works at all.
+/// Now and then gives back what is retained and has not been used for long. For the slow paths of pools, so that it happens in every
+/// process that does anything.
 #[inline]
 pub fn decay_in_turn(turns: &Turns) {
     if retain::is_any_wanted() && turns.take() || arena::is_giving_back() {
@@ -79,7 +79,7 @@ pub fn decay_in_turn(turns: &Turns) {
     }
 }
 
-/// The same for the paths that take long anyway: runs, mappings, some of the frees of blocks of others.
+/// The same for paths that take long anyway: runs, mappings, one of many remote frees.
 #[inline]
 pub fn decay() {
     if retain::is_any_wanted() || arena::is_giving_back() {
@@ -104,12 +104,12 @@ fn decay_now() {
     retained::decay(unused_bytes());
 }
 
-/// Bytes of what pools retain that are unused.
+/// Unscanned bytes that pools may have only because these are retained.
 fn unused_bytes() -> usize {
     unscanned_bytes().saturating_sub(allowance())
 }
 
-/// What pools retain goes before the system is asked for so many bytes more.
+/// Pools give up what they retain, before so many bytes more are asked of the system.
 pub fn give_up(bytes: usize) {
     retained::give_up(bytes, unused_bytes());
 }

@@ -1,45 +1,61 @@
-//! The list of heaps: every heap there is. A heap belongs to one thread at a time; the heap of a thread that ended is
-//! spare until a new thread takes it. Heaps are never unmapped, so that a stale pointer to one can still be locked
-//! and compared, and there are never more than threads at one time. To walk over them takes no lock.
+//! The list of heaps: every heap there is.
 //!
-//! After a `fork` the child has only the thread that called it. The heaps of the others are *orphaned*; the
-//! first thread of the child that would need new memory leaves their pools to everyone.
+//! What it owns: which thread has which heap. A heap belongs to one thread at a time; the heap of a thread that ended is
+//! *spare* until a new thread takes it, so that there are never more than there were threads at one time.
+//!
+//! ```text
+//!   take              a thread gets a heap: a spare one, that of a thread that ended without giving it back, or a new one
+//!   give_back         a thread ends
+//!   hold_for_fork, release_after_fork
+//!   rescue_orphans    in a forked child
+//! ```
+//!
+//! What must hold: heaps enter the list under the lock of the spare ones, and none ever goes. They are never unmapped, so that a stale pointer to one can still be locked
+//! and compared. To walk over them takes no lock, and holds nobody up.
+//!
+//! After a `fork` the child has only the thread that called it. The heaps of the others are *orphaned*: the
+//! first thread of the child that would need new memory abandons their pools.
+//!
+//! What a child does not find of the other threads, since they had it in hand without a lock when it was forked: the block of each that it was just
+//! allocating or freeing, and at most one pool of each, which was new, claimed, vacant or adopted but on no list yet. It is never more, as a thread has one pool at a time so.
+//! A pool whose free pages go back is longer in hand; its heap names it (`UsedPools::in_hand`), and the child abandons it too.
 
 pub mod outside;
 
+use super::abandoned::ABANDONED;
 use super::active;
-use super::news::{self, Walk};
-use super::usedpools::{self, ABANDONED, Heap, HeapAndTable, purge_abandoned};
+use super::heap::{self, Heap, HeapAndTable};
+use super::release;
 use crate::arena;
-use crate::layout::mix;
 use crate::mapping;
 use crate::os;
 use crate::pool::retained;
-use crate::size_class::CLASSES;
 use crate::sync::Lock;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
+/// Heaps of threads that ended that are looked for before a new one is mapped. With two, all have been looked at before they are half as many again.
+const LOOKS: usize = 2;
+
 /// The heap of the first thread, so that a process that never starts another maps none.
 static FIRST: HeapAndTable = HeapAndTable::new();
 
-/// The heap that entered last; the others follow by `next_heap`. Heaps enter under the lock of the spare ones, and none ever leaves: who
-/// walks over them takes no lock, and holds nobody up.
+/// The heap that entered last; the others follow by `next_heap`.
 pub static LAST: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
+
+/// Heaps whose threads a fork has left behind.
+static ORPHANS: AtomicUsize = AtomicUsize::new(0);
+
+static SPARE: Lock<Spare> = Lock::new(Spare(ptr::null()));
+
+/// See `layout`.
+pub const LAYOUT: u64 = heap::LAYOUT;
 
 /// The heaps that no thread has, linked by `next_spare`.
 struct Spare(*const Heap);
 
 // SAFETY: heaps are shared by design; the rest is guarded by the lock around the list.
 unsafe impl Send for Spare {}
-
-static SPARE: Lock<Spare> = Lock::new(Spare(ptr::null()));
-
-/// See `layout`.
-pub const LAYOUT: u64 = mix(&[super::bin::LAYOUT, usedpools::LAYOUT]);
-
-/// Heaps whose threads a fork has left behind.
-static ORPHANS: AtomicUsize = AtomicUsize::new(0);
 
 impl Spare {
     /// Takes one for the calling thread.
@@ -58,7 +74,7 @@ impl Spare {
         Self::mark_taken(heap);
         heap.next_heap
             .store(LAST.load(Ordering::Relaxed), Ordering::Relaxed);
-        // Release: who finds it finds what it leads to.
+        // Release: whoever finds it finds what it leads to.
         LAST.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
     }
 
@@ -78,15 +94,8 @@ impl Spare {
     }
 }
 
-/// A number that is another once a walk over all pools may find what the one before did not (`news`).
-pub(super) fn news() -> usize {
-    let mut news = news::told();
-    each(|heap| news = news.wrapping_add(heap.remote_frees()));
-    news
-}
-
 /// Visits every heap that entered before.
-pub(super) fn each(mut visit: impl FnMut(&'static Heap)) {
+pub fn each(mut visit: impl FnMut(&'static Heap)) {
     // Acquire: see `Spare::enter`.
     let mut next = LAST.load(Ordering::Acquire).cast_const();
     // SAFETY: heaps are never unmapped.
@@ -97,15 +106,7 @@ pub(super) fn each(mut visit: impl FnMut(&'static Heap)) {
     }
 }
 
-fn map_heap() -> Option<&'static Heap> {
-    let size = os::round_to_pages(size_of::<HeapAndTable>())?;
-    let start = os::map(ptr::null_mut(), size)?.as_ptr();
-    // Of the table some pages are touched.
-    os::no_huge_pages(start, size);
-    let heap: *const HeapAndTable = start.cast();
-    // SAFETY: fresh zeroed memory, aligned to pages, that is never unmapped; all zeroes is an unused heap.
-    Some(unsafe { &*heap }.begin())
-}
+// Threads that begin and end.
 
 /// Takes a heap for the calling thread. `None` when the system has no memory.
 pub fn take() -> Option<&'static Heap> {
@@ -129,14 +130,11 @@ pub fn take() -> Option<&'static Heap> {
     Some(heap)
 }
 
-/// Heaps that are looked at before a new one is mapped. With two, all have been looked at before they are half as many again.
-const LOOKS: usize = 2;
-
 /// Takes the heap of a thread that ended without giving it back, if there is one among the next few, in turn.
 fn take_of_ended() -> Option<&'static Heap> {
     static NEXT: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
     for _ in 0..LOOKS {
-        // Acquire and release, here and below: who finds a heap finds what it leads to. Where to go on is a hint.
+        // Acquire and release, here and below: whoever finds a heap finds what it leads to. Where to go on is a hint.
         let next = NEXT.load(Ordering::Acquire);
         let next = match next.is_null() {
             true => LAST.load(Ordering::Acquire),
@@ -145,7 +143,7 @@ fn take_of_ended() -> Option<&'static Heap> {
         // SAFETY: heaps are never unmapped.
         let heap: &'static Heap = unsafe { next.as_ref() }?;
         NEXT.store(heap.next_heap.load(Ordering::Relaxed), Ordering::Release);
-        if heap.abandon_if_ended() {
+        if release::abandon_if_ended(heap) {
             heap.resume_map();
             return Some(heap);
         }
@@ -153,102 +151,32 @@ fn take_of_ended() -> Option<&'static Heap> {
     None
 }
 
-/// Takes the heap of a thread that ends: its pools are left to others, and a new thread can take it.
+fn map_heap() -> Option<&'static Heap> {
+    let size = os::round_to_pages(size_of::<HeapAndTable>())?;
+    let start = os::map(ptr::null_mut(), size)?.as_ptr();
+    // Of the table some pages are touched.
+    os::no_huge_pages(start, size);
+    let heap: *const HeapAndTable = start.cast();
+    // SAFETY: fresh zeroed memory, aligned to pages, that is never unmapped; all zeroes is an unused heap.
+    Some(unsafe { &*heap }.begin())
+}
+
+/// Takes the heap of a thread that ends: its pools are abandoned, and a new thread can take it.
 pub fn give_back(heap: &'static Heap) {
-    heap.abandon_all(false);
-    heap.rest_map();
+    release::abandon_all(heap, false);
     SPARE.lock().add(heap);
 }
 
-/// Leaves the pools of all orphaned heaps to everyone. False when there are none. The caller holds no lock.
-#[inline(never)]
-pub fn rescue_orphans() -> bool {
-    // Relaxed: set only while the process had one thread.
-    if ORPHANS.load(Ordering::Relaxed) == 0 {
-        return false;
+/// The same for a thread that ended without giving its heap back, if this is the heap of one. True if it is.
+pub fn take_back_if_ended(heap: &'static Heap) -> bool {
+    let has_ended = release::abandon_if_ended(heap);
+    if has_ended {
+        SPARE.lock().add(heap);
     }
-    let mut any = false;
-    each(|heap| {
-        // Relaxed: which thread of the child does it is told by the swap, and what the lost thread left was there before any of them.
-        if heap.orphaned.load(Ordering::Relaxed) && heap.orphaned.swap(false, Ordering::Relaxed) {
-            ORPHANS.fetch_sub(1, Ordering::Relaxed);
-            heap.abandon_all(true);
-            heap.rest_map();
-            SPARE.lock().add(heap);
-            any = true;
-        }
-    });
-    any
+    has_ended
 }
 
-/// Gives empty pools of all heaps back to their arenas; `own` is the calling thread's. True when there were any.
-pub fn trim(own: Option<&Heap>) -> bool {
-    let mut returned = relieve(own, true);
-    for class in 1..CLASSES {
-        returned |= purge_abandoned(class, &mut { usize::MAX }, false);
-    }
-    retained::forget_retained();
-    returned
-}
-
-/// Gives back the empty pools of all heaps, and with `purges` also the free pages of the calling thread's own. True when there were any. Without
-/// `purges` used pools are walked over only if there is news of them.
-pub fn relieve(own: Option<&Heap>, purges: bool) -> bool {
-    static WALK: Walk = Walk::new();
-    rescue_orphans();
-    WALK.begin(news(), |is_news| {
-        let mut returned = false;
-        each(|heap| {
-            if heap.abandon_if_ended() {
-                SPARE.lock().add(heap);
-                returned = true;
-            }
-            let is_own = own.is_some_and(|own| ptr::eq(own, heap));
-            returned |= heap.trim(is_own, is_news || purges, purges);
-        });
-        returned
-    })
-}
-
-/// Whether something is so of any heap.
-pub fn is_any(mut is_so: impl FnMut(&Heap) -> bool) -> bool {
-    let mut found = false;
-    each(|heap| found = found || is_so(heap));
-    found
-}
-
-/// Figures about heaps.
-pub struct Counts {
-    /// Heaps that threads have.
-    pub live: usize,
-    /// Heaps that wait for a thread.
-    pub spare: usize,
-    /// Blocks freed by threads that did not own their pool.
-    pub remote_frees: usize,
-    /// Blocks in bins, by size class.
-    pub in_bins: [usize; CLASSES],
-}
-
-/// Counts the heaps.
-pub fn counts() -> Counts {
-    let mut counts = Counts {
-        live: 0,
-        spare: 0,
-        remote_frees: 0,
-        in_bins: [0; CLASSES],
-    };
-    each(|heap| {
-        // Relaxed: a figure.
-        let taken = heap.taken.load(Ordering::Relaxed);
-        counts.live += usize::from(taken);
-        counts.spare += usize::from(!taken);
-        counts.remote_frees += heap.remote_frees();
-        for (count, bin) in counts.in_bins.iter_mut().zip(heap.bins()) {
-            *count += bin.len();
-        }
-    });
-    counts
-}
+// Fork.
 
 /// Holds every heap still across `fork`, in the order of locks. None enters meanwhile.
 pub fn hold_for_fork() {
@@ -292,4 +220,26 @@ fn orphan_all_but(own: Option<&Heap>) {
         }
     });
     ORPHANS.store(orphans, Ordering::Relaxed);
+}
+
+/// Abandons the pools of all orphaned heaps, if there are any. The caller holds no lock.
+#[inline]
+pub fn rescue_orphans() {
+    // Relaxed: set only while the process had one thread.
+    if ORPHANS.load(Ordering::Relaxed) != 0 {
+        rescue();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn rescue() {
+    each(|heap| {
+        // Relaxed: which thread of the child does it is told by the swap, and what the lost thread left was there before any of them.
+        if heap.orphaned.load(Ordering::Relaxed) && heap.orphaned.swap(false, Ordering::Relaxed) {
+            ORPHANS.fetch_sub(1, Ordering::Relaxed);
+            release::abandon_all(heap, true);
+            SPARE.lock().add(heap);
+        }
+    });
 }

@@ -1,11 +1,11 @@
-//! Whether the thread that has a heap still lives, for heaps that nobody gives back: those of threads that first allocate in the last round of
-//! destructors, so that the library's own does not run any more, or that end without any.
+//! Whether the thread that has a heap still lives. Some threads never give their heap back: those that first allocate in the last round of
+//! destructors, when the library's own does not run any more, and those that end without any.
 //!
 //! What it owns: a robust mutex of each heap (POSIX), which the heap's thread holds as long as it lives. When a thread ends, however it does, the kernel walks over
-//! the robust mutexes that it holds, and marks each in its word. No call is made for it, neither by the thread nor by who looks.
+//! the robust mutexes that it holds, and marks each in its word. Neither the thread nor whoever asks makes a call for it.
 //!
-//! What must hold: a heap is taken from its thread only when the kernel has marked it. It does so for a thread that executes no instruction of the
-//! program any more, and only in words that hold the number of that very thread. In a forked child the numbers are those of the parent's threads: no
+//! What must hold: a heap is taken from its thread only when the kernel has marked it. The kernel does so for a thread that executes no instruction of the
+//! program any more, and only in words that hold the number of that very thread. In a forked child the numbers are those of the parent's threads. No
 //! thread of the child has these mutexes on its list, so that none is marked there, and the heaps are found as orphans. The thread that forks gives its
 //! mutex back before, and has it anew after (`thread::fork`). Where a kernel
 //! has no robust mutexes none is ever held or marked.
@@ -59,7 +59,7 @@ impl Life {
         unsafe { libc::pthread_mutex_unlock(self.0.get()) };
     }
 
-    /// The first word of the mutex, which all who change it change as an atomic.
+    /// The first word of the mutex. The C library and the kernel change it as an atomic too.
     fn word(&self) -> &AtomicU32 {
         // SAFETY: the word lies at the start of the mutex, and is one to the kernel and the C library alike.
         unsafe { &*self.0.get().cast::<AtomicU32>() }

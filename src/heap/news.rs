@@ -1,26 +1,26 @@
-//! Whether a walk over all pools, for when the system has no memory, may find what the one before did not.
+//! News: whether a walk over all pools, for when the system has no memory, may find what the one before did not.
 //!
-//! What it owns: `LEFT`. A program that goes on after `malloc` has failed fails many times in a row: each time it would walk over its whole heap in vain.
+//! What it owns: `TOLD`. A program that goes on after `malloc` has failed fails many times in a row: each time it would walk over its whole heap in vain.
 //!
-//! What must hold: what such a walk could find is told here, or in the heaps' own figures, after it is there to be found. What the calling
-//! thread itself has in its bins, and the empty pools that heaps keep, are few and looked at each time. A block that was posted while its pool's owner
-//! was just entering that in its slot map (`SlotMap::leave_posted`) is missed until the next news.
+//! What must hold: what such a walk could find is told here, or counted as a remote free by a heap, after it is there to be found. What the calling
+//! thread itself has in its bins, and the empty pools that heaps keep, are few; they are walked over each time. A block that was posted while its pool's owner
+//! was just entering that in its slot map (`SlotMap::void_posted`) is missed until the next news.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// Full pools that were left with free blocks in them, and blocks freed into pools of others by threads without a heap.
-static LEFT: AtomicUsize = AtomicUsize::new(0);
+/// Pools that became full with free blocks in them, and remote frees by threads without a heap.
+static TOLD: AtomicUsize = AtomicUsize::new(0);
 
 /// Tells of one more.
 pub fn tell() {
     // Release: whoever sees it finds what it tells of.
-    LEFT.fetch_add(1, Ordering::Release);
+    TOLD.fetch_add(1, Ordering::Release);
 }
 
 /// How often something was told.
 pub fn told() -> usize {
     // Acquire: with `tell`.
-    LEFT.load(Ordering::Acquire)
+    TOLD.load(Ordering::Acquire)
 }
 
 /// One kind of walk.

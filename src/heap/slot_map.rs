@@ -1,23 +1,23 @@
-//! The slot map: what a thread's `free` looks at to learn whether a pointer is a block of one of its own pools.
+//! The slot map: how a thread's `free` tells whether a pointer is a block of one of the thread's own pools.
 //!
-//! For every slot of the pools that a heap owns its table (`table`) holds, at the place that the slot's address selects, where the pool
-//! starts, how its blocks are told, and which bin takes them. Of any address at all, one multiplication and one comparison
+//! What it owns: which table a heap has, and when it gets a larger one. For every slot of the pools that a heap owns, its table (`table`) has an entry, at the place that
+//! the slot's address selects: where the pool starts, how its blocks are told, and which bin takes them. For any address at all, one multiplication and one comparison
 //! then decide whether it is the start of a block that was handed out, in a pool of this very heap: ownership, validity and
 //! position together. Null, pointers to elsewhere and blocks of others all fail the same comparison.
 //!
-//! It is a cache of what the pools' headers say: two pools whose slots want the same place are both served, one of them on
-//! the slow path, where it *evicts* the other from its place. Every void entry is right.
+//! It is a cache of what the pools' headers say. Two pools whose slots select the same place are both served, one of them on
+//! the slow path, where it *evicts* the other from its place. A void entry is always right.
 //!
-//! The table starts small, since it is memory that each thread costs, and grows when evictions have cost more than a larger one does. The
+//! The table starts small, since each thread costs that much, and grows when evictions have cost more than a larger one does. The
 //! larger one starts void: each pool enters it when its thread next frees into it. A heap whose thread has ended has its first table again, or one not much larger.
 //!
-//! What must hold: an entry whose limit is not 0 describes a pool that the heap owns, as its header does. Entries are changed under
-//! the heap's lock; its thread reads them without, and only it enters pools. Others take pools out (limit 0) into which they have
-//! freed, with or without the lock, so that its thread comes by the lock the next time; should it just be reading, its free is one of the many that go before.
-//! Pools that others give back have no block left that it could come for.
-//!
-//! Nobody reaches a table that is unmapped. Others reach it by the heap, under one of two locks: the heap's, or that of those who post to it without.
-//! It is replaced under both. The heap's thread reaches it by a word of its own, which is set before the heap's lock is given back.
+//! What must hold:
+//! - An entry that is not void describes a pool that the heap owns, as its header does.
+//! - Entries are changed under the heap's lock. The heap's thread reads them without it, and only that thread enters pools.
+//! - Others make the entries of a pool void into which they have freed, with the heap's lock or with `posting`. The thread then comes by the heap's lock at its next free.
+//!   Should it be reading this very moment, its free is one of the many that came before. A pool that others give back has no block left that the thread could free.
+//! - Nobody reaches a table that is unmapped. Others reach it by the heap, under the heap's lock or under `posting`, and it is replaced under both. The heap's thread
+//!   reaches it by a word of its own, which is set before the heap's lock is given back.
 
 mod table;
 
@@ -76,7 +76,7 @@ pub struct SlotMap {
     table: AtomicPtr<Head>,
     /// The one that lies behind the heap. Written once.
     first: AtomicPtr<Head>,
-    /// Held by who takes a pool out without the heap's lock, and while the table is replaced.
+    /// Held by whoever makes entries void without the heap's lock, and while the table is replaced.
     posting: Lock<()>,
     /// Evictions from now until a larger table is weighed. Changed by the heap's thread alone, as is what follows.
     patience: AtomicUsize,
@@ -98,21 +98,21 @@ impl SlotMap {
     /// The heap gets its first table, before any thread has it.
     pub fn start(&self, first: SlotTable) {
         debug_assert!(self.first.load(Ordering::Relaxed).is_null());
-        // Relaxed: the list of heaps's lock passes the heap on.
+        // Relaxed: the lock of the spare heaps passes the heap on.
         self.first
             .store(first.as_ptr().cast_mut(), Ordering::Relaxed);
-        self.show(first);
+        self.use_table(first);
     }
 
-    /// The table. For who holds the heap's lock or `posting`, and for the heap's thread.
+    /// The table. For whoever holds the heap's lock or `posting`, and for the heap's thread.
     pub fn table(&self) -> SlotTable {
-        // Relaxed: see above, who asks is ordered with who wrote it.
+        // Relaxed: whoever asks is ordered with whoever wrote it, by one of these locks or by being the same thread.
         // SAFETY: the table of the heap, which stays while the caller keeps it from being replaced.
         unsafe { SlotTable::from_ptr(self.table.load(Ordering::Relaxed)) }
     }
 
-    /// From now on `table` is the table.
-    fn show(&self, table: SlotTable) {
+    /// From now on `table` is the table of the heap.
+    fn use_table(&self, table: SlotTable) {
         // Relaxed: see `table`.
         self.table
             .store(table.as_ptr().cast_mut(), Ordering::Relaxed);
@@ -130,11 +130,11 @@ impl SlotMap {
     pub fn replace(&self, table: SlotTable) -> SlotTable {
         let _posting = self.posting.lock();
         let old = self.table();
-        self.show(table);
+        self.use_table(table);
         old
     }
 
-    /// Ends a table that was replaced.
+    /// Unmaps a table that was replaced.
     ///
     /// # Safety
     /// The heap's thread must not read it any more.
@@ -146,25 +146,25 @@ impl SlotMap {
         }
     }
 
-    /// The heap's thread has ended, and all pools have left: the heap has its first table again, or keeps one that is not much larger. The
-    /// caller holds the heap's lock. What it returns, if there is something, is to be let go.
+    /// The heap's thread has ended, and the heap owns no pool any more: it has its first table again, or keeps one that is not much larger. The
+    /// caller holds the heap's lock. A table that it returns is to be let go.
     pub fn rest(&self) -> Option<SlotTable> {
         let table = self.table();
-        debug_assert!(table.is_void(), "all pools have left");
+        debug_assert!(table.is_void(), "the heap owns no pool");
         if self.is_first(table) || table.places() <= KEPT_PLACES && keep_one() {
             return None;
         }
         // SAFETY: the first table lies behind the heap, which is never unmapped.
         let first = unsafe { SlotTable::from_ptr(self.first.load(Ordering::Relaxed)) };
-        // It shows what it did when it was outgrown.
+        // Its entries are those that it had when it was outgrown.
         first.clear();
         Some(self.replace(first))
     }
 
-    /// The heap has a thread again. To be called by who takes it.
+    /// The heap has a thread again. To be called by whoever takes it.
     pub fn resume(&self) {
         let table = self.table();
-        debug_assert!(table.is_void(), "as it was left");
+        debug_assert!(table.is_void(), "it rested");
         if !self.is_first(table) {
             // Relaxed: a number that nothing hangs on.
             KEPT.fetch_sub(1, Ordering::Relaxed);
@@ -183,7 +183,7 @@ impl SlotMap {
         self.patience.store(patience, Ordering::Relaxed);
     }
 
-    fn note_eviction(&self) {
+    fn count_eviction(&self) {
         let patience = self.patience.load(Ordering::Relaxed);
         self.patience
             .store(patience.saturating_sub(1), Ordering::Relaxed);
@@ -212,40 +212,40 @@ impl SlotMap {
     /// Enters a pool of the heap, or what has changed of it. Only for the heap's thread, under the heap's lock.
     pub fn enter(&self, pool: &Pool, bin: &Bin) {
         if self.table().enter(pool, bin) {
-            self.note_eviction();
+            self.count_eviction();
         }
     }
 
-    /// Notes that more blocks of a pool are cut, `before` until now. A void entry stays void. Only for the heap's thread, under the heap's lock.
+    /// More blocks of a pool are carved than the `before` until now. A void entry stays void. Only for the heap's thread, under the heap's lock.
     #[inline(never)]
     pub fn extend(&self, pool: &Pool, before: u32) {
         self.table().extend(pool, before);
     }
 
-    /// Takes a pool out into which a block was just posted, from any thread and without the heap's lock. The heap's thread, should it be
-    /// entering the pool right now, most probably sees the block (`settle`). What is at the pool's place by now may be another pool of the
-    /// heap, which is entered again when its thread next comes by the lock for it.
+    /// Makes the entries of a pool void into which a block was just posted. From any thread, without the heap's lock. The heap's thread, should it be
+    /// entering the pool right now, most probably sees the block (`settle`). The pool may be gone by now, and another pool of the
+    /// heap be in its place: that one enters again when the thread next comes by the lock for it.
     #[inline(never)]
-    pub fn leave_posted(&self, start: usize, slots: usize) {
+    pub fn void_posted(&self, start: usize, slots: usize) {
         let _posting = self.posting.lock();
-        // SeqCst, and none in `settle`, where it would cost a tenth of the time of threads that claim many pools: so the void is lost when the owner
-        // has entered the pool in these very nanoseconds. Then the block waits as one does that `concerns_owner` misses.
+        // SeqCst. There is none in `settle`, where it would cost a tenth of the time of threads that claim many pools. So the void is lost if the owner
+        // enters the pool in these very nanoseconds. Then the block waits as one does that `remote::concerns_owner` misses.
         fence(Ordering::SeqCst);
-        self.table().leave(start, slots);
+        self.table().void_entries(start, slots);
     }
 
-    /// To be called after a pool was entered: it leaves again if a block was posted meanwhile.
+    /// To be called after a pool was entered: its entries become void again if a block was posted meanwhile.
     pub fn settle(&self, pool: &Pool) {
         compiler_fence(Ordering::SeqCst);
         if pool.remote.count() > 0 {
-            self.leave(pool);
+            self.void(pool);
         }
     }
 
-    /// Takes a pool out that the heap is about to give up. Under the heap's lock.
+    /// Makes the entries of a pool void that the heap is about to give up, or in which remote frees wait. Under the heap's lock.
     #[inline(never)]
-    pub fn leave(&self, pool: &Pool) {
-        self.table().leave(pool.start(), pool.slots());
+    pub fn void(&self, pool: &Pool) {
+        self.table().void_entries(pool.start(), pool.slots());
     }
 
     pub fn hold_for_fork(&self) {

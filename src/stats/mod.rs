@@ -13,7 +13,7 @@ mod xml;
 use crate::arena;
 use crate::conf;
 use crate::geometry::ARENA_SIZE;
-use crate::heap::heaps;
+use crate::heap;
 use crate::large;
 use crate::mapping;
 use crate::os;
@@ -93,7 +93,7 @@ impl Blocks {
 /// since a filter may end the process at one that it does not know.
 #[inline(never)]
 pub fn collect() -> Counted {
-    let (mappings, heaps) = (mapping::counts(), heaps::counts());
+    let (mappings, heaps) = (mapping::counts(), heap::counts());
     let mut classes = NOTHING;
     let (mut free_slots, mut large, mut large_bytes) = (0, 0, 0);
     let arenas = arena::each(&mut |view| {

@@ -1,12 +1,12 @@
 //! The table of a slot map: its head, and behind it an entry for each place.
 //!
-//! What it owns: the layout of tables, and the one look by which `free` tells its thread's own blocks.
+//! What it owns: the layout of tables, and the few instructions by which `free` tells its thread's own blocks.
 //!
-//! A table is told by the address of its head, so that the fast path needs that one word of the thread: the number of places is a
-//! mask in the head. A table of zeroes is one with a single place, which is void.
+//! A table is named by the address of its head, so that the fast path needs only that one word of the thread: the number of places is a
+//! mask in the head. A table of zeroes is one with a single entry, which is void.
 //!
-//! What must hold: an address selects a place that lies in the table; head and length of a table never change while anybody can reach it.
-//! An entry whose limit is not 0 describes a pool of the heap, as its header does.
+//! What must hold: an address selects a place that lies in the table. Head and length of a table never change while anybody can reach it.
+//! An entry whose limit is 0 is void. Any other describes a pool of the heap, as its header does.
 
 use super::super::bin::Bin;
 use crate::arena;
@@ -33,7 +33,7 @@ struct Entry {
     start: AtomicUsize,
     /// The reciprocal of its block size.
     reciprocal: Cell<u64>,
-    /// The number of its cut blocks times the drift of its class; 0 makes the entry void.
+    /// The number of its carved blocks times the drift of its class; 0 makes the entry void.
     limit: AtomicU64,
     /// Where frees into it go.
     bin: Cell<*const Bin>,
@@ -54,13 +54,13 @@ impl Entry {
 
     #[inline(always)]
     fn start(&self) -> usize {
-        // Relaxed: written by the heap's thread alone, under the lock; who posts takes it for a hint.
+        // Relaxed: written by the heap's thread alone, under the lock; whoever posts takes it for a hint.
         self.start.load(Ordering::Relaxed)
     }
 
     /// Describes a pool from now on.
     #[inline(always)]
-    fn show(&self, start: usize, reciprocal: u64, limit: u64, bin: &Bin) {
+    fn describe(&self, start: usize, reciprocal: u64, limit: u64, bin: &Bin) {
         // Relaxed, both: the thread that reads them is this one.
         self.start.store(start, Ordering::Relaxed);
         self.reciprocal.set(reciprocal);
@@ -116,11 +116,11 @@ impl FirstTable {
     }
 }
 
-// SAFETY: `start` and `limit` of entries are atomic. The rest is written and read by the heap's thread alone; who has the heap changes by
-// the list of heaps's lock.
+// SAFETY: `start` and `limit` of entries are atomic. The rest is written and read by the heap's thread alone; a heap passes from thread to thread
+// under the lock of the spare heaps.
 unsafe impl Sync for FirstTable {}
 
-/// A table that shows nothing, for threads without a heap.
+/// A table whose only entry is void, for threads without a heap.
 #[repr(C)]
 pub struct VoidTable {
     head: Head,
@@ -252,7 +252,7 @@ impl SlotTable {
         let offset = unsafe {
             cpu::distance_from::<ENTRIES, { offset_of!(Entry, start) }>(address, table, place.0)
         };
-        // See `size_class::TABLE` for why this tells exactly the starts of the cut blocks. (The compiler merges this plain
+        // See `size_class::TABLE` for why this tells exactly the starts of the carved blocks. (The compiler merges this plain
         // load into the multiplication, and makes no address of it.)
         let reciprocal = self.at(place).reciprocal.get();
         let product = offset.wrapping_mul(reciprocal);
@@ -303,28 +303,28 @@ impl SlotTable {
         let limit = pool.carved_blocks() as u64 * class.drift;
         let first = self.at(self.place_of(start));
         let evicts = first.start() != start && !first.is_void();
-        first.show(start, class.reciprocal, limit, bin);
+        first.describe(start, class.reciprocal, limit, bin);
         if pool.slots() > 1 {
-            self.show_others(start, pool.slots(), class.reciprocal, limit, bin);
+            self.describe_others(start, pool.slots(), class.reciprocal, limit, bin);
         }
         evicts
     }
 
     /// The same at the other places of a pool. Out of line, so that a pool of one slot needs no frame.
     #[inline(never)]
-    fn show_others(self, start: usize, slots: usize, reciprocal: u64, limit: u64, bin: &Bin) {
+    fn describe_others(self, start: usize, slots: usize, reciprocal: u64, limit: u64, bin: &Bin) {
         for entry in self.entries_of(start, slots).skip(1) {
-            entry.show(start, reciprocal, limit, bin);
+            entry.describe(start, reciprocal, limit, bin);
         }
     }
 
-    /// Notes that more blocks of a pool are cut, `before` until now. A void entry stays void.
+    /// More blocks of a pool are carved than the `before` until now. A void entry stays void.
     pub fn extend(self, pool: &Pool, before: u32) {
         let drift = pool.size_class().drift;
-        let limits = [before, pool.carved_blocks()].map(|cut| cut as u64 * drift);
+        let limits = [before, pool.carved_blocks()].map(|blocks| blocks as u64 * drift);
         for entry in self.entries_of(pool.start(), pool.slots()) {
             if entry.start() == pool.start() {
-                // Relaxed: as in `enter`. In one step, so that what `leave` stores for one who posts is not undone.
+                // Relaxed: as in `describe`. In one step, so that an entry which `void_entries` has just made void stays so.
                 let _ = entry.limit.compare_exchange(
                     limits[0],
                     limits[1],
@@ -335,8 +335,8 @@ impl SlotTable {
         }
     }
 
-    /// Takes a pool out: what its places show of it becomes void.
-    pub fn leave(self, start: usize, slots: usize) {
+    /// Makes the entries of a pool void.
+    pub fn void_entries(self, start: usize, slots: usize) {
         for entry in self.entries_of(start, slots) {
             if entry.start() == start {
                 entry.become_void();
@@ -344,13 +344,13 @@ impl SlotTable {
         }
     }
 
-    /// Makes all entries void of a table that no thread reads.
+    /// Makes all entries void, of a table that no thread reads.
     pub fn clear(self) {
         let places = (0..self.places()).map(|place| MapPlace(place << ENTRY_SHIFT));
         places.for_each(|place| self.at(place).become_void());
     }
 
-    /// Whether nothing is shown.
+    /// Whether all entries are void.
     pub fn is_void(self) -> bool {
         let mut places = (0..self.places()).map(|place| MapPlace(place << ENTRY_SHIFT));
         places.all(|place| self.at(place).is_void())

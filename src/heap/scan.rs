@@ -1,0 +1,180 @@
+//! Scan: finds the wholly free pages of pools, and purges them.
+//!
+//! What it owns: which pools are scanned, in which order, and how many in one call. What a scan of one pool does is in `pool::events`.
+//!
+//! ```text
+//!   unscanned            the heap's pools with unscanned blocks, class by class
+//!     gather               moves them to the front of their list
+//!     purge_first          one by one: taken out, purged without the lock, put back or abandoned
+//!   purge_abandoned      the same for pools that nobody owns
+//! ```
+//!
+//! What must hold: the heap's lock is not held while the system takes pages. A pool that is purged meanwhile is the calling thread's alone, and named in
+//! `UsedPools::in_hand`. No call scans more pools than it was told. No block is freed here: what others own waits in the heap.
+
+use super::abandoned::{self, ABANDONED};
+use super::active;
+use super::budget;
+use super::heap::Heap;
+use super::usedpools::UsedPools;
+use crate::pool::{Pool, PoolList};
+use crate::sync::Guard;
+use core::ptr;
+
+/// Pools that are scanned in one go, so that no single free takes longer than some milliseconds.
+pub const SCANS_AT_ONCE: usize = 1024;
+
+/// Pools that are passed over on the way to those, which takes a fiftieth of a scan.
+const PASSES_AT_ONCE: usize = 32 * SCANS_AT_ONCE;
+
+/// Whether the heap's pools with unscanned blocks must be scanned: the process has more of these than may stay. To be asked when some were counted.
+#[inline]
+pub fn is_due(used: &UsedPools) -> bool {
+    // Others may have used the budget up for long: a scan must be worth it each time. First what is cheap to tell.
+    used.unscanned_bytes > budget::LEAST_WORTH_SCANNING
+        && budget::is_used_up()
+        && used.unscanned_bytes > budget::worth_scanning()
+}
+
+/// Takes a used pool out of the heap and purges its free pages; true when there were any. The lock is not held while the system takes
+/// them, which takes long. The pool is then the calling thread's, and on no list.
+pub fn purge_in_hand<'a>(
+    heap: &'a Heap,
+    mut used: Guard<'a, UsedPools>,
+    pool: &Pool,
+) -> (Guard<'a, UsedPools>, bool) {
+    used.take_out(&heap.front, pool);
+    let pages = pool.unlist_free_pages();
+    if pages == 0 {
+        return (used, false);
+    }
+    debug_assert!(used.in_hand.is_null());
+    used.in_hand = pool;
+    drop(used);
+    pool.purge_pages(pages);
+    let mut used = heap.lock();
+    debug_assert!(ptr::eq(used.in_hand, pool));
+    used.in_hand = ptr::null();
+    (used, true)
+}
+
+/// Which pools a walk purges.
+type Wanted = fn(&Pool) -> bool;
+
+/// Whether a pool has blocks that were freed since its last scan.
+fn has_unscanned(pool: &Pool) -> bool {
+    pool.unscanned() > 0
+}
+
+/// Whether a thread among several abandons a pool that it comes by: it has unscanned blocks, or is not carved to the end.
+fn is_for_others(pool: &Pool) -> bool {
+    pool.unscanned() > 0 || pool.has_untouched()
+}
+
+/// Any pool.
+pub fn every(_: &Pool) -> bool {
+    true
+}
+
+/// Purges the pools of a class that are `wanted`, from the first on, until one is not, and at most so many. They go back behind the heap's others, or with
+/// `abandons` to everyone. True when there were free pages, or an empty pool. What is left of `most` is told.
+#[inline(never)]
+pub fn purge_first<'a>(
+    heap: &'a Heap,
+    mut used: Guard<'a, UsedPools>,
+    class: usize,
+    wanted: Wanted,
+    abandons: bool,
+    most: &mut usize,
+) -> (Guard<'a, UsedPools>, bool) {
+    let mut any = false;
+    while *most > 0 {
+        let Some(pool) = used.of(class).first().filter(|pool| wanted(pool)) else {
+            break;
+        };
+        *most -= 1;
+        let purged;
+        (used, purged) = purge_in_hand(heap, used, pool);
+        any |= purged;
+        match abandons {
+            true => used.abandon(pool),
+            false => any |= used.put_back(&heap.front, pool),
+        }
+    }
+    (used, any)
+}
+
+/// Scans the heap's pools with unscanned blocks, at most so many; what is left of `most` is told. With several threads each pool that was scanned is abandoned, since
+/// this thread may sleep for ever from now on, while others free what it has in there.
+#[cold]
+#[inline(never)]
+pub fn unscanned<'a>(
+    heap: &'a Heap,
+    mut used: Guard<'a, UsedPools>,
+    most: &mut usize,
+) -> Guard<'a, UsedPools> {
+    let abandons = active::count() > 1;
+    let wanted = match abandons {
+        true => is_for_others,
+        false => has_unscanned,
+    };
+    used.unscanned_bytes = 0;
+    let mut passes = PASSES_AT_ONCE;
+    let mut classes = core::mem::take(&mut used.unscanned);
+    while classes != 0 {
+        let class = classes.trailing_zeros() as usize;
+        used.empty_bin(&heap.front, class);
+        gather(used.of(class), wanted, *most, &mut passes);
+        (used, _) = purge_first(heap, used, class, wanted, abandons, most);
+        if *most == 0 {
+            // The next event goes on.
+            used.unscanned_bytes = usize::MAX / 2;
+        }
+        if *most == 0 || passes == 0 {
+            used.unscanned |= classes;
+            break;
+        }
+        classes &= classes - 1;
+    }
+    used
+}
+
+/// Moves the pools of a list that are `wanted` to its front, at most so many.
+fn gather(list: &PoolList, wanted: Wanted, most: usize, passes: &mut usize) {
+    let found = PoolList::new();
+    let mut room = most;
+    // Those with an event most recently are at the back.
+    for pool in list.iter_backwards() {
+        if room == 0 || *passes == 0 {
+            break;
+        }
+        if wanted(pool) {
+            room -= 1;
+            list.remove(pool);
+            found.push_back(pool);
+        } else {
+            *passes -= 1;
+        }
+    }
+    while let Some(pool) = found.first() {
+        found.remove(pool);
+        list.push_front(pool);
+    }
+}
+
+/// Purges the free pages of abandoned pools of a class, at most so many: of all of them, or only of those that have unscanned blocks, which
+/// are in front. True when there were any. What is left of `most` is told.
+#[inline(never)]
+pub fn purge_abandoned(class: usize, most: &mut usize, only_unscanned: bool) -> bool {
+    let mut purged = false;
+    for _ in 0..ABANDONED.count(class).min(*most) {
+        let Some(pool) = ABANDONED.claim_first(class, only_unscanned) else {
+            break;
+        };
+        *most -= 1;
+        pool.become_used_by(ptr::null());
+        purged |= pool.purge_free_pages() > 0;
+        abandoned::abandon_at_once(pool);
+    }
+    purged
+}
