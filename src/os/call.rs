@@ -18,26 +18,20 @@ fn result_of(returned: usize) -> Result<usize, i32> {
     }
 }
 
-/// Makes a system call by its number, with up to six arguments, and returns what it does, or its `errno`.
+/// Makes a system call by its number, with up to six arguments (the others are 0), and returns what it does, or its `errno`. No cancellation
+/// point, as the C library's functions that wait are: there a thread could end while it has what others wait for.
 ///
 /// # Safety
 /// As the call.
 #[inline(always)]
-pub unsafe fn system_call_of_six(number: c_long, arguments: [usize; 6]) -> Result<usize, i32> {
+pub unsafe fn system_call<const COUNT: usize>(
+    number: c_long,
+    arguments: [usize; COUNT],
+) -> Result<usize, i32> {
+    const { assert!(COUNT <= 6) };
+    let all = core::array::from_fn(|place| arguments.get(place).copied().unwrap_or(0));
     // SAFETY: passed on from the caller.
-    result_of(unsafe { enter(number, arguments) })
-}
-
-/// The same with fewer arguments. No cancellation point, as the C library's functions that wait are: there a thread could end while it has
-/// what others wait for.
-///
-/// # Safety
-/// As the call.
-#[inline(never)]
-pub unsafe fn system_call(number: c_long, arguments: [usize; 4]) -> Result<usize, i32> {
-    let [first, second, third, fourth] = arguments;
-    // SAFETY: passed on from the caller.
-    unsafe { system_call_of_six(number, [first, second, third, fourth, 0, 0]) }
+    result_of(unsafe { enter(number, all) })
 }
 
 #[cfg(all(target_arch = "x86_64", not(portable)))]
@@ -90,16 +84,12 @@ unsafe fn enter(number: c_long, arguments: [usize; 6]) -> usize {
 unsafe fn enter(number: c_long, arguments: [usize; 6]) -> usize {
     let [first, second, third, fourth, fifth, sixth] = arguments;
     // SAFETY: passed on from the caller. The location of the errno is this thread's own.
-    unsafe {
-        let errno = libc::__errno_location();
-        let before = *errno;
-        let returned = match libc::syscall(number, first, second, third, fourth, fifth, sixth) {
-            -1 => -(*errno as isize) as usize,
+    super::errno::keep_errno(|| unsafe {
+        match libc::syscall(number, first, second, third, fourth, fifth, sixth) {
+            -1 => -(*libc::__errno_location() as isize) as usize,
             returned => returned as usize,
-        };
-        *errno = before;
-        returned
-    }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -110,9 +100,9 @@ mod tests {
     fn results_and_errors_are_told_apart() {
         // SAFETY: neither call touches memory.
         unsafe {
-            let own = system_call(libc::SYS_getpid, [0; 4]);
+            let own = system_call(libc::SYS_getpid, []);
             assert_eq!(own, Ok(std::process::id() as usize));
-            let bad = system_call(libc::SYS_close, [usize::MAX, 0, 0, 0]);
+            let bad = system_call(libc::SYS_close, [usize::MAX]);
             assert_eq!(bad, Err(libc::EBADF));
         }
     }

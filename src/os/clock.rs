@@ -32,9 +32,24 @@ struct Dynamic {
     value: usize,
 }
 
+/// Nanoseconds since some start, to a few milliseconds: the cheapest clock there is.
+pub fn coarse_clock() -> u64 {
+    read(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Nanoseconds since some start, as exactly as the system knows.
+pub fn exact_clock() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// Milliseconds since 1970.
+pub fn time_of_day() -> u64 {
+    read(libc::CLOCK_REALTIME) / 1_000_000
+}
+
 /// Nanoseconds that a clock shows. 0 where it fails.
 #[inline(never)]
-pub fn read(id: libc::clockid_t) -> u64 {
+fn read(id: libc::clockid_t) -> u64 {
     let mut time = timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -47,9 +62,7 @@ pub fn read(id: libc::clockid_t) -> u64 {
         },
         None => {
             // SAFETY: writes the structure.
-            let _ = unsafe {
-                system_call(libc::SYS_clock_gettime, [id as usize, place as usize, 0, 0])
-            };
+            let _ = unsafe { system_call(libc::SYS_clock_gettime, [id as usize, place as usize]) };
         }
     }
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

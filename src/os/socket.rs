@@ -2,7 +2,10 @@
 //!
 //! What must hold: nothing here waits for the other side but `wait_until_closed`, and no signal comes of its end.
 
-use super::{File, SOCKET_NAME as NAME, sleep, system_call, timespec};
+use super::call::system_call;
+use super::file::File;
+use super::sizes::SOCKET_NAME as NAME;
+use super::wait::{sleep, timespec};
 use core::ptr;
 
 /// Milliseconds that a caller who insists is given while so many others are waiting that the system takes no more.
@@ -24,9 +27,9 @@ impl Connection {
     #[inline(never)]
     pub fn open(name: &[u8], insists: bool) -> Result<Self, i32> {
         const HOW: i32 = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let arguments = [libc::AF_UNIX as usize, HOW as usize, 0, 0];
+        let arguments = [libc::AF_UNIX as usize, HOW as usize, 0];
         // SAFETY: no memory is touched.
-        let socket = unsafe { system_call(libc::SYS_socket, arguments) }.map(File)?;
+        let socket = unsafe { system_call(libc::SYS_socket, arguments) }.map(File::from_number)?;
         let connection = Connection(socket.out_of_the_way());
         let mut looks = if insists { PATIENCE } else { 0 };
         loop {
@@ -50,13 +53,13 @@ impl Connection {
         };
         place.copy_from_slice(name);
         let length = size_of::<Address>() - NAME + name.len();
-        let arguments = [self.0.0, &raw const address as usize, length, 0];
+        let arguments = [self.0.number(), &raw const address as usize, length];
         // SAFETY: reads the address.
         unsafe { system_call(libc::SYS_connect, arguments) }
     }
 
     pub fn descriptor(&self) -> i32 {
-        self.0.0 as i32
+        self.0.number() as i32
     }
 
     /// Tells the other side that no more will come.
@@ -92,7 +95,7 @@ pub fn send(descriptor: i32, mut bytes: &[u8]) -> i32 {
         message.msg_iov = &mut part;
         message.msg_iovlen = 1;
         let flags = libc::MSG_NOSIGNAL as usize;
-        let arguments = [descriptor as usize, &raw const message as usize, flags, 0];
+        let arguments = [descriptor as usize, &raw const message as usize, flags];
         // SAFETY: reads the message, and the bytes.
         match unsafe { system_call(libc::SYS_sendmsg, arguments) } {
             Ok(sent) => bytes = bytes.get(sent..).unwrap_or(&[]),
