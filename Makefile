@@ -51,7 +51,7 @@ way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
 .PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom check lint deny oldest-rust demo demo-library figures \
-	bench bench-memory bench-check bench-instructions bench-start install-peers cpython-suite soak fuzz clean help
+	bench bench-memory bench-check bench-instructions bench-start install-peers wheel-files wheels test-wheels test-deploy release cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
 all: $(SHARED) $(STATIC) $(DEEPBIND) $(HEADER) ## the shared library, the static one, the one for plugins, and the header (the default)
@@ -209,6 +209,17 @@ soak: all small ## random traffic for many seeds (SEEDS=50), on both geometries:
 
 fuzz: ## fuzz the core against the reference model, three minutes; needs a nightly Rust
 	@scripts/fuzz 180
+
+# What a wheel holds besides the tools in Python. `make wheels` builds the same for old systems.
+wheel-files: $(SHARED) $(DEEPBIND) $(WATCH)
+	@install -d $(CARGO_TARGET_DIR)/wheel-files
+	@install -s -m 755 $(SHARED) $(DEEPBIND) $(WATCH) $(CARGO_TARGET_DIR)/wheel-files
+
+wheels: ## the wheels that PyPI would get, each checked, with checksums and SBOMs, under target/wheels: minutes the first time
+	@scripts/wheels
+
+test-wheels: ## install what make wheels has built, with each CPython found and on an old Debian, and use it
+	@scripts/test-wheels
 
 install-peers: ## the allocators that the benchmarks compare with
 	@scripts/install-peers

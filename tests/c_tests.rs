@@ -843,6 +843,7 @@ mod settings {
             "slack=4m",
             "\" is obeyed, but is called resident_budget now",
         ),
+        ("off", "\" is for pymalloc run; LD_PRELOAD= takes out"),
         ("learning=1", "\" is obeyed, but is called retain now"),
     ];
 

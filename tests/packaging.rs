@@ -422,30 +422,6 @@ fn run_and_heap_map_find_their_parts() {
     assert!(page.exists());
 }
 
-/// By pip, into a folder of its own; then Python's objects are on the installed library. What pip builds it with is there already:
-/// nothing is fetched.
-#[test]
-fn python_module() {
-    let environment = Path::new(ROOT).join("target/venv");
-    if !environment.join("with-flit").exists() {
-        common::lacks("flit_core in target/venv");
-        return;
-    }
-    let python = environment.join("bin/python");
-    let folder = scratch("python");
-    run(Command::new(&python)
-        .args(["-m", "pip", "--quiet", "--disable-pip-version-check"])
-        .args(["install", "--no-index", "--no-build-isolation", "--target"])
-        .arg(&folder)
-        .arg(Path::new(ROOT).join("python")));
-    let seen = run(Command::new(installed("bin/pymalloc-run"))
-        .env("PYTHONPATH", &folder)
-        .arg(&python)
-        .arg("-c")
-        .arg("import importlib.metadata as m, pymalloc; print(m.version('pymalloc'), pymalloc.stats()['pymalloc'], pymalloc.enabled())"));
-    assert_eq!(seen, format!("{VERSION} {VERSION} True\n"));
-}
-
 #[test]
 fn rust_program() {
     let folder = scratch("rust");

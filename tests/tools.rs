@@ -1,5 +1,5 @@
 //! The tools in Python: `make bench`, `make demo` and the figures of README.md, the page that draws heap maps, `pymalloc-run` with the Python
-//! module and its example. Their tests are in `tests/bench_suite/`, `tests/demo/`, `tests/heapmap/` and `tests/run/`, in Python as they are.
+//! module and its example. Their tests are in `tests/bench_suite/`, `tests/demo/`, `tests/heapmap/`, `tests/run/` and `tests/wheel/`, in Python as they are.
 //!
 //! Owns: nothing but the commands. Side by side, as each waits for most of its time.
 //!
@@ -76,4 +76,13 @@ fn commands_run_on_the_library_as_they_do_without() {
     let mut command = common::unittests("tests/run");
     command.env("PYMALLOC_LIBRARY", common::library());
     run_them(command, 300, "test_module");
+}
+
+/// A wheel for this machine, of what the other tests use too.
+#[test]
+fn wheel_is_whole_and_installs() {
+    common::deepbind();
+    let mut command = common::unittests("tests/wheel");
+    command.env("PYMALLOC_LIBRARY", common::library());
+    run_them(command, 300, "test_each_command_starts");
 }

@@ -18,10 +18,13 @@ def _home():  # type: ignore[no-untyped-def]
     else:
         built = os.path.join(_CHECKOUT, os.environ.get("CARGO_TARGET_DIR", "target"), "release")
         tools, way = os.path.join(_CHECKOUT, "scripts"), "run make{}"
+    # `python -m` puts the folder that it is started in there, with whatever modules lie in it.
+    if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+        del sys.path[0]
     sys.path.insert(0, os.path.join(tools, "pymalloc-parts"))
     import basics
 
-    return basics.Home(os.path.join(built, "libpymalloc.so"), os.path.join(built, "pymalloc-watch"), way)
+    return basics.Home(os.path.join(built, "libpymalloc.so"), os.path.join(built, "pymalloc-watch"), way, sys.executable)
 
 
 def main() -> int:

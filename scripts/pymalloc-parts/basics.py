@@ -6,7 +6,7 @@ Owns: the exit statuses, the name by which it speaks, and the one line in which 
 import os
 import signal
 import sys
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 # As env, nohup and timeout have them.
 OWN_FAILURE = 125
@@ -24,6 +24,8 @@ class Home(NamedTuple):
     library: str
     watch: str
     way: str
+    # The Python that it was installed for; None where that is the one of PATH.
+    python: Optional[str] = None
 
 
 class Refusal(Exception):

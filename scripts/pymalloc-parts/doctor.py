@@ -40,7 +40,7 @@ def parse(arguments):
     )
     parser.add_argument("pid", metavar="PID", type=int, nargs="*", help="a running process; its workers are looked at too")
     parser.add_argument("--json", action="store_true", help="as a JSON object, for programs")
-    parser.add_argument("--python", metavar="PATH", help="without a process: the Python to start (default: python3 of PATH)")
+    parser.add_argument("--python", metavar="PATH", help="without a process: the Python to start (default: the one that pymalloc is installed for, or python3 of PATH)")
     options = parser.parse_args(arguments)
     if options.pid and options.python:
         parser.error("--python goes with no process")
@@ -97,7 +97,7 @@ def look_at_families(report, pids, home):
 def look_here(report, python, home):
     """Starts a Python as `pymalloc run` would, and looks at it."""
     environment = variables.callers()
-    program = programs.find(python or shutil.which("python3") or sys.executable)
+    program = programs.find(python or home.python or shutil.which("python3") or sys.executable)
     library, elf = programs.find_library(None, home)
     programs.check(program, ["-c", WAITING], library, elf)
     environment.update(variables.variables(environment, [library]))

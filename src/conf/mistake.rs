@@ -21,6 +21,10 @@ impl Mistake {
     #[cold]
     pub(super) fn write(self, text: &mut Text, name: &[u8]) {
         match self {
+            // A process has its malloc before this is read: whoever starts it can leave the library out, the library cannot.
+            Mistake::NoValue if name == b"off" => {
+                text.text("is for pymalloc run; LD_PRELOAD= takes out what is preloaded")
+            }
             Mistake::NoValue => text.text("is not of the form key=value"),
             Mistake::Unknown => match nearest(name) {
                 Some(known) => text.text("is not a setting; the nearest is ").bytes(known),

@@ -183,6 +183,10 @@ mod tests {
     #[test]
     fn mistakes_are_told_apart() {
         assert_eq!(told(b"nonsense", None), "is not of the form key=value");
+        assert_eq!(
+            told(b"off", None),
+            "is for pymalloc run; LD_PRELOAD= takes out what is preloaded"
+        );
         assert_eq!(told(b"nonsense", Some(b"1")), "is not a setting");
         assert_eq!(
             told(b"budgetpart", Some(b"1")),
