@@ -58,6 +58,7 @@ compile_error!("pymalloc needs 64-bit addresses");
 compile_error!("pymalloc needs Linux and the GNU C library");
 
 mod arena;
+mod budget;
 mod conf;
 mod cpu;
 mod fault;

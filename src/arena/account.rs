@@ -1,16 +1,12 @@
-//! The accounts of slots: those of the arenas, and those that every floor may read without a lock; and the shares of what may stay resident that hang
-//! on them.
+//! The accounts of slots that every floor may read without a lock.
 //!
-//! What must hold: whenever the lock of the arenas is free, what is read without it is what the arenas count (`Arenas::publish_slots`).
+//! What must hold: whenever the lock of the arenas is free, they say what the arenas count (`Arenas::publish_slots`).
 
-#[cfg(not(loom))]
-use super::is_giving_back;
-use super::{Arena, Arenas, USABLE_SLOTS};
-use crate::conf;
+use crate::budget::Share;
 use crate::geometry::SLOT_SHIFT;
 #[cfg(not(loom))]
 use crate::{mapping, retain};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Slots that are taken, of all arenas. Written under the lock.
 pub static TAKEN_SLOTS: AtomicUsize = AtomicUsize::new(0);
@@ -30,37 +26,26 @@ pub fn resident_bytes() -> usize {
 /// Slots that are taken, or free and may hold pages, of all arenas. Written under the lock.
 pub(super) static HELD_SLOTS: AtomicUsize = AtomicUsize::new(0);
 
-impl Arenas {
-    fn taken_slots(&self) -> usize {
-        self.counts.live * USABLE_SLOTS - self.free_slots
-    }
+/// Tells how many slots are taken, and how many of the free ones may hold pages. With the lock of the arenas held.
+pub(super) fn publish(taken: usize, free_with_pages: usize) {
+    // Relaxed: an account.
+    TAKEN_SLOTS.store(taken, Ordering::Relaxed);
+    HELD_SLOTS.store(taken + free_with_pages, Ordering::Relaxed);
+}
 
-    /// Counts the free slots of an arena.
-    pub(super) fn count(&mut self, arena: &Arena) {
-        self.empty += usize::from(arena.is_empty());
-        self.free_slots += arena.count();
-        self.dirty_slots += arena.dirty_free().count_ones() as usize;
-        self.lazy_slots += arena.lazy_free().count_ones() as usize;
-    }
+/// Whether there is more to go back than may stay. Changed under the lock.
+static GIVING_BACK: AtomicBool = AtomicBool::new(false);
 
-    /// The opposite of `count`.
-    pub(super) fn uncount(&mut self, arena: &Arena) {
-        self.empty -= usize::from(arena.is_empty());
-        self.free_slots -= arena.count();
-        self.dirty_slots -= arena.dirty_free().count_ones() as usize;
-        self.lazy_slots -= arena.lazy_free().count_ones() as usize;
-    }
+/// Whether there is more to go back than may stay.
+pub fn is_giving_back() -> bool {
+    // Relaxed: a hint to come by.
+    GIVING_BACK.load(Ordering::Relaxed)
+}
 
-    /// Tells those who look without the lock how many slots are taken, and how many of the free ones may hold pages. To be called by whatever
-    /// has changed what is counted.
-    pub(super) fn publish_slots(&self) {
-        let taken = self.taken_slots();
-        // Relaxed: an account.
-        TAKEN_SLOTS.store(taken, Ordering::Relaxed);
-        HELD_SLOTS.store(
-            taken + self.dirty_slots + self.lazy_slots,
-            Ordering::Relaxed,
-        );
+pub(super) fn set_giving_back(giving_back: bool) {
+    // Relaxed: the lock is held. Not written when nothing changes, since every slow path reads it.
+    if is_giving_back() != giving_back {
+        GIVING_BACK.store(giving_back, Ordering::Relaxed);
     }
 }
 
@@ -89,6 +74,12 @@ pub fn in_use_bytes() -> usize {
     (TAKEN_SLOTS.load(Ordering::Relaxed) << SLOT_SHIFT).saturating_sub(purged_inside())
 }
 
+/// The bytes of a share of the resident budget.
+#[inline(never)]
+pub fn allowance(share: Share) -> usize {
+    share.bytes(resident_bytes())
+}
+
 /// Counts the slots of a large run that was taken, or grew.
 pub fn add_large(slots: usize) {
     LARGE_SLOTS.fetch_add(slots, Ordering::Relaxed);
@@ -112,20 +103,4 @@ pub fn add_purged_inside(bytes: usize) {
 /// Counts bytes that are about to be used again, or whose slots go back.
 pub fn subtract_purged_inside(bytes: usize) {
     PURGED_INSIDE.fetch_sub(bytes, Ordering::Relaxed);
-}
-
-/// Free slots may hold pages for this part (1/4) of `conf::RESIDENT_BUDGET`, as much as the loose pages in used pools (`heap::budget`)...
-pub(super) const DIRTY_SHARE: (usize, usize) = (1, 4);
-/// ... and for this part (1/2) of the share of what is in use that `conf::BUDGET_PART` allows.
-pub(super) const DIRTY_PART: usize = 2;
-
-/// Bytes that may stay without a live block: a share of `conf::RESIDENT_BUDGET`, and one `part` of what `conf::BUDGET_PART` allows of
-/// the memory in use.
-#[inline(never)]
-pub fn allowance((share, of): (usize, usize), part: usize) -> usize {
-    let fraction = match conf::BUDGET_PART.get() {
-        0 => 0,
-        budget_part => resident_bytes() / (budget_part * part),
-    };
-    (conf::RESIDENT_BUDGET.get() / of * share).saturating_add(fraction)
 }

@@ -2,7 +2,10 @@
 //!
 //! What must hold: the slots of a part are neither free nor taken, and no run starts there, until `Arenas::end_batch`.
 
-use super::{ARENA_SIZE, Arena, SLOT_SHIFT, os, ptr};
+use super::header::Arena;
+use crate::geometry::{ARENA_SIZE, SLOT_SHIFT};
+use crate::os;
+use core::ptr;
 
 /// Parts of a batch: runs of slots, or arenas. Each batch takes the lock twice.
 const PARTS: usize = 16;

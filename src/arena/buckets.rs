@@ -2,17 +2,9 @@
 //!
 //! What it owns: the links of an arena to its neighbours in a bucket. Everything is guarded by the lock of the arenas.
 
-use super::Arena;
+use super::header::{Arena, Links};
 use crate::geometry::SLOTS;
-use core::cell::Cell;
 use core::ptr;
-
-/// The neighbours of an arena in a bucket.
-#[repr(C)]
-pub struct Links {
-    pub next: Cell<*const Arena>,
-    pub previous: Cell<*const Arena>,
-}
 
 /// Arenas in buckets by a number from 1 to 63.
 pub struct Buckets {

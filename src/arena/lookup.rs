@@ -1,10 +1,13 @@
 //! Looks at arenas: which run holds an address, and what the statistics and the snapshots see.
 
+use super::header::Arena;
+use super::map;
 #[cfg(not(loom))]
-use super::{ARENAS, Counts};
-use super::{Arena, map};
+use super::slots::{ARENAS, Counts};
 use crate::geometry::{ARENA_MASK, HEADER_SHIFT, SLOT_SHIFT, SLOTS};
 use crate::sync::Ordering;
+#[cfg(not(loom))]
+use core::ptr;
 
 /// Where an address lies in an arena.
 pub enum Slot {
@@ -16,12 +19,30 @@ pub enum Slot {
     Outside,
 }
 
+/// The live arena that holds `address`. Of a block that the caller holds it stays live.
+#[inline]
+fn arena_of(address: usize) -> Option<*const Arena> {
+    match map::arena_in_map(address) {
+        Some(arena) => Some(arena),
+        #[cfg(not(loom))]
+        None if map::is_any_overflowing() => overflowing(address),
+        None => None,
+    }
+}
+
+#[cfg(not(loom))]
+#[cold]
+fn overflowing(address: usize) -> Option<*const Arena> {
+    let arenas = ARENAS.lock();
+    arenas.map.find(address & !ARENA_MASK).map(ptr::from_ref)
+}
+
 /// Finds the run that holds `address`. The caller may follow the header only if it holds a block of that run, or
 /// else only as far as `run_of_stray` allows.
 #[inline]
 pub fn run_of(address: usize) -> Slot {
     // An address on an arena boundary is the arena's header, or a mapping of its own that the map does not know.
-    match map::arena_of(address) {
+    match arena_of(address) {
         // SAFETY: the arena is live (for a stray pointer: was, a moment ago).
         Some(arena) => run_in(unsafe { &*arena }, address),
         None => Slot::Outside,
@@ -43,7 +64,7 @@ fn run_in(arena: &Arena, address: usize) -> Slot {
 #[cfg(not(loom))]
 pub fn with_run_of_stray<R>(address: usize, look: impl FnOnce(Slot) -> R) -> R {
     let arenas = ARENAS.lock();
-    look(match arenas.find(address & !ARENA_MASK) {
+    look(match arenas.map.find(address & !ARENA_MASK) {
         Some(arena) => run_in(arena, address),
         None => Slot::Outside,
     })
@@ -84,7 +105,7 @@ impl View {
 #[inline(never)]
 pub fn each(visit: &mut dyn FnMut(&View)) -> Counts {
     let arenas = ARENAS.lock();
-    arenas.each(|arena| visit(&View::of(arena)));
+    arenas.map.each(|arena| visit(&View::of(arena)));
     Counts {
         dirty_bytes: arenas.dirty_slots << SLOT_SHIFT,
         lazy_bytes: arenas.lazy_slots << SLOT_SHIFT,
@@ -97,7 +118,7 @@ pub fn each(visit: &mut dyn FnMut(&View)) -> Counts {
 #[cfg(not(loom))]
 pub fn with(base: usize, look: impl FnOnce(&View)) {
     let arenas = ARENAS.lock();
-    if let Some(arena) = arenas.find(base) {
+    if let Some(arena) = arenas.map.find(base) {
         look(&View::of(arena));
     }
 }

@@ -6,13 +6,10 @@
 //! What must hold: an arena is here from before its first slot is taken until after its last slot was freed, and leaves before it is
 //! unmapped.
 
-#[cfg(not(loom))]
-use super::ARENAS;
-use super::{Arena, Arenas};
+use super::header::Arena;
 use crate::geometry::{ARENA_MASK, ARENA_SHIFT, ARENA_SIZE};
 use crate::registry::{Entry, Registry};
 use crate::sync::Ordering;
-use core::ptr;
 use core::sync::atomic::AtomicUsize;
 
 /// Arenas are found by the low bits of their number. 65,536 places reach 64 GiB before two arenas that lie side
@@ -33,7 +30,7 @@ fn place_in_map(base: usize) -> &'static AtomicUsize {
 
 /// The live arena that holds `address`, if it is in the map.
 #[inline]
-fn arena_in_map(address: usize) -> Option<*const Arena> {
+pub(super) fn arena_in_map(address: usize) -> Option<*const Arena> {
     let base = address & !ARENA_MASK;
     // Relaxed: whoever may free a block got it by some synchronisation from the thread that
     // allocated it, which saw the arena mapped. For a stray pointer any answer will do that
@@ -42,28 +39,28 @@ fn arena_in_map(address: usize) -> Option<*const Arena> {
     found.then_some(base as *const Arena)
 }
 
-/// The live arena that holds `address`. Of a block that the caller holds it stays live.
+/// Whether an arena may be live that is not in the map.
 #[inline]
-pub fn arena_of(address: usize) -> Option<*const Arena> {
-    match arena_in_map(address) {
-        Some(arena) => Some(arena),
-        #[cfg(not(loom))]
-        // Relaxed: as in `arena_in_map`.
-        None if OVERFLOWING.load(Ordering::Relaxed) > 0 => overflowing(address),
-        None => None,
+pub(super) fn is_any_overflowing() -> bool {
+    // Relaxed: as in `arena_in_map`.
+    OVERFLOWING.load(Ordering::Relaxed) > 0
+}
+
+/// The live arenas, as those find them who hold the lock of the arenas.
+pub struct ArenaMap {
+    /// Those that found their place in the map taken.
+    pub(super) overflow: Registry,
+}
+
+impl ArenaMap {
+    pub(super) const fn empty() -> Self {
+        ArenaMap {
+            overflow: Registry::empty(),
+        }
     }
-}
 
-#[cfg(not(loom))]
-#[cold]
-fn overflowing(address: usize) -> Option<*const Arena> {
-    let arenas = ARENAS.lock();
-    arenas.find(address & !ARENA_MASK).map(ptr::from_ref)
-}
-
-impl Arenas {
     /// Makes an arena findable. False when its place is taken and there is no room for it elsewhere.
-    pub(super) fn enter_map(&mut self, arena: &Arena) -> bool {
+    pub(super) fn enter(&mut self, arena: &Arena) -> bool {
         // Relaxed here and below: see `arena_in_map`.
         let place = place_in_map(arena.base());
         if place.load(Ordering::Relaxed) == 0 {
@@ -82,7 +79,7 @@ impl Arenas {
     }
 
     /// Nobody finds an arena any more.
-    pub(super) fn remove_from_map(&mut self, arena: &Arena) {
+    pub(super) fn remove(&mut self, arena: &Arena) {
         let place = place_in_map(arena.base());
         if place.load(Ordering::Relaxed) == arena.base() {
             place.store(0, Ordering::Relaxed);

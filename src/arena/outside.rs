@@ -1,6 +1,13 @@
 //! The arenas of another process, once its statics have been copied over these here (`outside::mirror`).
 
-use super::*;
+use super::buckets::Buckets;
+use super::header::{Arena, FREE_WHEN_EMPTY};
+use super::map::MAP;
+use super::slots::ARENAS;
+use crate::geometry::ARENA_MASK;
+use crate::registry::Registry;
+use crate::sync::Ordering;
+use core::{mem, ptr};
 
 /// Whether an arena can start at an address.
 pub fn may_be_base(address: usize) -> bool {
@@ -9,7 +16,7 @@ pub fn may_be_base(address: usize) -> bool {
 
 /// Ends an earlier look: its table of arenas without a place in the map goes.
 pub fn forget_overflow() {
-    ARENAS.lock().overflow.unmap();
+    ARENAS.lock().map.overflow.unmap();
 }
 
 /// Empties the map while the arenas that were in it are read off.
@@ -26,7 +33,7 @@ pub fn take_overflow() -> Registry {
     arenas.by_count = Buckets::new(|arena| &arena.by_count);
     arenas.by_run = Buckets::new(|arena| &arena.by_run);
     arenas.hint = ptr::null_mut();
-    core::mem::replace(&mut arenas.overflow, Registry::empty())
+    mem::replace(&mut arenas.map.overflow, Registry::empty())
 }
 
 /// Enters the copy of an arena's headers.
@@ -42,7 +49,7 @@ pub unsafe fn enter(place: *const u8) {
     let starts = arena.starts.load(Ordering::Relaxed) & FREE_WHEN_EMPTY;
     arena.starts.store(starts & !free, Ordering::Relaxed);
     let mut arenas = ARENAS.lock();
-    if arenas.enter_map(arena) {
+    if arenas.map.enter(arena) {
         arenas.enter_usable(arena);
     }
 }

@@ -2,8 +2,11 @@
 
 use super::account::{HELD_SLOTS, TAKEN_SLOTS};
 use super::batch::{Call, Way};
+use super::header::USABLE_SLOTS;
 use super::*;
+use crate::geometry::SLOT_SHIFT;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 /// One test at a time: there are no other arenas.
 static ALONE: Mutex<()> = Mutex::new(());

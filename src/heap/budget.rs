@@ -2,22 +2,16 @@
 //!
 //! What it owns: the pools' share of the resident budget, and when what is retained anywhere decays. The bytes themselves are counted by `pool::events`.
 //!
-//! What must hold: together with the free slots that the arenas keep (`arena::DIRTY_SHARE`) and the cache of mappings, the unscanned bytes stay within
+//! What must hold: together with the free slots that the arenas keep (`budget::FREE_SLOTS`) and the cache of mappings, the unscanned bytes stay within
 //! an eighth of the pages in use and 8 MiB, and what is retained. `docs/memory.md` says for which patterns they do not.
 
 use super::active;
 use crate::arena;
+use crate::budget::UNSCANNED;
 use crate::mapping;
 use crate::pool::{retained, unscanned_bytes};
 use crate::retain::{self, Moment};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-/// This part (1/4) of `conf::RESIDENT_BUDGET` may be unscanned, as much as the arenas may keep...
-const UNSCANNED_SHARE: (usize, usize) = (1, 4);
-/// ... and this part (1/4) of what `conf::BUDGET_PART` allows. What is left of both is for what the library needs itself, headers and
-/// slot maps, and for the bins of threads that sleep. With twice as much, a program of drifting sizes saves a
-/// twentieth of its time and takes a twentieth more memory.
-const UNSCANNED_PART: usize = 4;
 
 /// Nanoseconds from one decay to the next, at least.
 const PAUSE: Moment = 50_000_000;
@@ -44,7 +38,7 @@ impl Turns {
 
 /// Bytes that may be unscanned, what is retained aside.
 fn allowance() -> usize {
-    arena::allowance(UNSCANNED_SHARE, UNSCANNED_PART)
+    arena::allowance(UNSCANNED)
 }
 
 fn allowed() -> usize {

@@ -5,8 +5,8 @@
 use super::MAPPINGS;
 use super::back::return_to_system;
 use super::cache::Kept;
+use crate::budget::KEPT_FOR_OWN;
 use crate::os;
-use crate::retain;
 
 /// Keeps a freed mapping that is in no table, lazily if it may not stay resident.
 #[inline(never)]
@@ -100,11 +100,10 @@ pub fn give_up(bytes: usize) {
     }
 }
 
-/// As `give_up`, for a block of this very kind, which the others may serve soon: half of what may be retained stays. With nothing, buffers
-/// of 1 to 24 MiB fault in a half more of what they write (`mappings.c reused`); with all of it, they pass their peak by as much.
+/// As `give_up`, for a block of this very kind, which some of the others may serve soon.
 pub fn give_up_for_own(bytes: usize) {
     let cached = MAPPINGS.lock().cache.bytes;
-    give_up(bytes.min(cached.saturating_sub(retain::MOST / 2)));
+    give_up(bytes.min(cached.saturating_sub(KEPT_FOR_OWN)));
 }
 
 /// Unmaps every freed mapping. True when there was one.

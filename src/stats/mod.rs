@@ -11,6 +11,7 @@ mod table;
 mod xml;
 
 use crate::arena;
+use crate::budget::WHOLE;
 use crate::conf;
 use crate::geometry::ARENA_SIZE;
 use crate::heap;
@@ -144,7 +145,7 @@ pub fn collect() -> Counted {
         heaps_spare: heaps.spare,
         remote_frees: heaps.remote_frees,
         budget_used_bytes: arenas.dirty_bytes + unscanned + mappings.cached_bytes,
-        budget_bytes: arena::allowance((1, 1), 1)
+        budget_bytes: arena::allowance(WHOLE)
             .saturating_add(conf::MAPPING_CACHE.get())
             .saturating_add(retained),
         lazy_bytes: arenas.lazy_bytes + mappings.lazy_bytes,

@@ -1,0 +1,69 @@
+//! What may stay resident without a live block: every share, with its reason.
+//!
+//! The promise (`docs/memory.md`) is 8 MiB, and an eighth of the pages in use, and what is retained. It is shared out so, with the default settings:
+//!
+//! | what stays | in a small process | in a large one | here |
+//! | --- | --- | --- | --- |
+//! | free slots of arenas | 1 MiB | and a sixteenth | `FREE_SLOTS` |
+//! | unscanned bytes in pools | 1 MiB | and a thirty-second | `UNSCANNED` |
+//! | headers, slot maps, and the bins of threads that sleep | 2 MiB | and a thirty-second | what these two leave |
+//! | freed mappings | 4 MiB | no more | `conf::MAPPING_CACHE` |
+//! | retained, of all kinds | 32 MiB | or an eighth | `retained` |
+//!
+//! What must hold: the first three are `conf::RESIDENT_BUDGET`, and the part that `conf::BUDGET_PART` allows.
+
+use crate::conf;
+
+/// A share of the resident budget. `arena::allowance` tells how many bytes it is.
+#[derive(Clone, Copy)]
+pub struct Share {
+    /// The part of `conf::RESIDENT_BUDGET`, as one in so many.
+    fixed: usize,
+    /// The part of what `conf::BUDGET_PART` allows, as one in so many.
+    growing: usize,
+}
+
+/// All of it.
+pub const WHOLE: Share = Share {
+    fixed: 1,
+    growing: 1,
+};
+
+/// Free slots that hold pages. With an eighth of both, three C programs of `make bench` take 5 to 17 % more time, and
+/// two CPython programs of ten 1 to 3 % less memory.
+pub const FREE_SLOTS: Share = Share {
+    fixed: 4,
+    growing: 2,
+};
+
+/// Unscanned bytes of pools. With twice as much, a program of drifting sizes (`drift` of `make bench`) saves a twentieth of its time and takes a twentieth more
+/// memory.
+pub const UNSCANNED: Share = Share {
+    fixed: 4,
+    growing: 4,
+};
+
+impl Share {
+    /// The share in bytes, in a process whose pools have so many bytes resident.
+    #[inline]
+    pub fn bytes(self, resident: usize) -> usize {
+        let growing = resident.checked_div(conf::BUDGET_PART.get() * self.growing);
+        // A part of 0 allows nothing.
+        (conf::RESIDENT_BUDGET.get() / self.fixed).saturating_add(growing.unwrap_or(0))
+    }
+}
+
+/// Bytes that all kinds together may retain resident in a small process, 32 MiB. `large` of `make bench`, whose free blocks come to twice as much, pays for the limit by half its
+/// time again; without one, two buffers of 1,000 MiB would leave all of them.
+pub const RETAINED_MOST: usize = 32 << 20;
+/// In a large one they may retain one in so many bytes of what is in use.
+pub const RETAINED_PART: usize = 8;
+
+/// Bytes that all kinds together may retain resident while so many are in use.
+pub fn retained(in_use: usize) -> usize {
+    RETAINED_MOST.max(in_use / RETAINED_PART)
+}
+
+/// Freed mappings that stay when a block that is a mapping raises the peak, since they may serve it soon: half of what may be retained. With nothing, buffers
+/// of 1 to 24 MiB fault in a half more of what they write (`mappings.c reused`). With all of it, they pass their peak by as much.
+pub const KEPT_FOR_OWN: usize = RETAINED_MOST / 2;
