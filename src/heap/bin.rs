@@ -68,11 +68,13 @@ impl Bin {
         self.head.store(head.cast_mut(), Ordering::Relaxed);
     }
 
+    #[inline(always)]
     fn room(&self) -> i32 {
         // Relaxed, here and below: only the heap's thread writes it; for others it is a figure.
         self.room.load(Ordering::Relaxed)
     }
 
+    #[inline(always)]
     fn set_room(&self, room: i32) {
         self.room.store(room, Ordering::Relaxed);
     }
@@ -92,20 +94,17 @@ impl Bin {
     /// A bin of the calling thread must be there.
     #[inline(always)]
     pub unsafe fn pop_at(base: usize, offset: usize) -> *mut u8 {
-        const { assert!(offset_of!(Bin, head) == 0) };
         // SAFETY: the head of the caller's bin.
-        let head = unsafe { cpu::load_behind::<0, { offset_of!(Bin, head) }>(base, offset) }
-            as *const Block;
+        let head = || unsafe { &(*((base + offset) as *const Bin)).head };
+        let newest = head().load(Ordering::Relaxed);
         // SAFETY: a block in the bin is free and belongs to the bin alone.
-        if let Some(block) = unsafe { head.as_ref() } {
-            // SAFETY: as above, and the room of the same bin, which only the calling thread writes.
-            unsafe {
-                cpu::store_behind(base, offset, block.next() as usize);
-                cpu::add_behind::<{ offset_of!(Bin, room) }, BLOCK>(base, offset);
-            }
+        if let Some(block) = unsafe { newest.as_ref() } {
+            head().store(block.next().cast_mut(), Ordering::Relaxed);
+            // SAFETY: the room of the same bin, which only the calling thread writes.
+            unsafe { cpu::add_behind::<{ offset_of!(Bin, room) }, BLOCK>(base, offset) };
             block.become_allocated();
         }
-        head.cast_mut().cast()
+        newest.cast()
     }
 
     /// Takes the newest block. Null when there is none.
@@ -114,13 +113,12 @@ impl Bin {
         unsafe { Self::pop_at(ptr::from_ref(self) as usize, 0) }
     }
 
-    /// Whether one more block may be pushed.
+    /// Whether one more block may be pushed. Only for the heap's thread.
     #[inline(always)]
     pub fn has_room(&self) -> bool {
-        // SAFETY: the room of this bin.
-        !unsafe {
-            cpu::is_less::<{ offset_of!(Bin, room) }, { BLOCK + 1 }>(ptr::from_ref(self).cast())
-        }
+        // A plain read: the compiler merges no atomic one into the comparison.
+        // SAFETY: nobody else writes it.
+        unsafe { *self.room.as_ptr() > BLOCK }
     }
 
     /// Counts the blocks if many may have been pushed since they were last counted. Only for the heap's thread.
@@ -140,10 +138,7 @@ impl Bin {
     pub fn push(&self, block: &Block) {
         block.become_free(self.head());
         self.set_head(block);
-        // SAFETY: the room of this bin, which only the calling thread writes.
-        unsafe {
-            cpu::subtract::<{ offset_of!(Bin, room) }, { BLOCK + 1 }>(ptr::from_ref(self).cast())
-        };
+        self.set_room(self.room() - (BLOCK + 1));
     }
 
     /// Prepares an empty bin for `append`, and for so many blocks.

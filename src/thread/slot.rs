@@ -11,13 +11,71 @@ pub use initial_exec::{heap, set, table};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use with_key::{heap, set, table};
 
+/// One instruction on this thread's copy of a thread-local variable, which exists as long as the thread. The instruction names the copy
+/// by `place`, and on aarch64 by `thread` too.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! access {
+    ($name:literal, $x86_64:literal, $aarch64:literal, $($operands:tt)*) => {
+        #[cfg(target_arch = "x86_64")]
+        core::arch::asm!(
+            concat!("mov {place}, qword ptr [rip + ", $name, "@GOTTPOFF]"),
+            $x86_64,
+            $($operands)*
+        );
+        #[cfg(target_arch = "aarch64")]
+        core::arch::asm!(
+            concat!("adrp {place}, :gottprel:", $name),
+            concat!("ldr {place}, [{place}, :gottprel_lo12:", $name, "]"),
+            "mrs {thread}, tpidr_el0",
+            $aarch64,
+            thread = out(reg) _,
+            $($operands)*
+        );
+    };
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! load {
+    ($name:literal) => {{
+        let word;
+        // SAFETY: reads the copy.
+        unsafe {
+            $crate::thread::slot::access!(
+                $name,
+                "mov {place}, qword ptr fs:[{place}]",
+                "ldr {place}, [{thread}, {place}]",
+                place = out(reg) word,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        word
+    }};
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! store {
+    ($name:literal, $word:expr) => {
+        // SAFETY: writes the copy.
+        unsafe {
+            $crate::thread::slot::access!(
+                $name,
+                "mov qword ptr fs:[{place}], {word}",
+                "str {word}, [{thread}, {place}]",
+                place = out(reg) _,
+                word = in(reg) $word,
+                options(nostack, preserves_flags),
+            );
+        }
+    };
+}
+
 /// Defines two such pointers by these names, of one cache line, and the functions that read and set them.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! pointers {
     ($heap:literal, $table:literal) => {
         use crate::heap::{Heap, SlotTable};
         use crate::thread::{SENTINELS, Sentinels};
-        use core::arch::{asm, global_asm};
+        use core::arch::global_asm;
         use core::mem::offset_of;
 
         global_asm!(
@@ -40,91 +98,30 @@ macro_rules! pointers {
             void = const offset_of!(Sentinels, void),
         );
 
-        macro_rules! load {
-            ($name:literal) => {{
-                let word;
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: reads this thread's copy of a variable above, which exists as long as the thread.
-                unsafe {
-                    asm!(
-                        concat!("mov {0}, qword ptr [rip + ", $name, "@GOTTPOFF]"),
-                        "mov {0}, qword ptr fs:[{0}]",
-                        out(reg) word,
-                        options(nostack, preserves_flags, readonly),
-                    );
-                }
-                #[cfg(target_arch = "aarch64")]
-                // SAFETY: as above.
-                unsafe {
-                    asm!(
-                        concat!("adrp {0}, :gottprel:", $name),
-                        concat!("ldr {0}, [{0}, :gottprel_lo12:", $name, "]"),
-                        "mrs {1}, tpidr_el0",
-                        "ldr {0}, [{1}, {0}]",
-                        out(reg) word,
-                        out(reg) _,
-                        options(nostack, preserves_flags, readonly),
-                    );
-                }
-                word
-            }};
-        }
-
-        macro_rules! store {
-            ($name:literal, $word:expr) => {{
-                let word = $word;
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: writes this thread's copy of a variable above.
-                unsafe {
-                    asm!(
-                        concat!("mov {0}, qword ptr [rip + ", $name, "@GOTTPOFF]"),
-                        "mov qword ptr fs:[{0}], {1}",
-                        out(reg) _,
-                        in(reg) word,
-                        options(nostack, preserves_flags),
-                    );
-                }
-                #[cfg(target_arch = "aarch64")]
-                // SAFETY: as above.
-                unsafe {
-                    asm!(
-                        concat!("adrp {0}, :gottprel:", $name),
-                        concat!("ldr {0}, [{0}, :gottprel_lo12:", $name, "]"),
-                        "mrs {1}, tpidr_el0",
-                        "str {2}, [{1}, {0}]",
-                        out(reg) _,
-                        out(reg) _,
-                        in(reg) word,
-                        options(nostack, preserves_flags),
-                    );
-                }
-            }};
-        }
-
         /// The calling thread's heap.
         #[inline(always)]
         pub fn heap() -> *const Heap {
-            load!($heap)
+            $crate::thread::slot::load!($heap)
         }
 
         /// The table of its slot map.
         #[inline(always)]
         pub fn table() -> SlotTable {
-            let head = load!($table);
+            let head = $crate::thread::slot::load!($table);
             // SAFETY: what `set` stored, or the void table. It is replaced before it is unmapped.
             unsafe { SlotTable::from_ptr(head) }
         }
 
         /// Sets both for the calling thread. The table is that of the heap.
         pub fn set(heap: *const Heap, table: SlotTable) {
-            store!($heap, heap);
-            store!($table, table.as_ptr());
+            $crate::thread::slot::store!($heap, heap);
+            $crate::thread::slot::store!($table, table.as_ptr());
         }
     };
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(super) use pointers;
+pub(super) use {access, load, pointers, store};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod initial_exec {

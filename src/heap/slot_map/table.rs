@@ -18,6 +18,7 @@ use crate::pool::Pool;
 use crate::registry;
 use crate::size_class::{CLASSES, SizeClass, TABLE};
 use core::cell::Cell;
+use core::hint;
 use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -247,27 +248,28 @@ impl SlotTable {
     #[inline(always)]
     pub fn bin_of<'a>(self, address: usize) -> Option<(&'a Bin, MapPlace)> {
         let place = self.place_of(address);
-        let table = self.0 as usize;
-        // SAFETY: an entry of the table.
-        let offset = unsafe {
-            cpu::distance_from::<ENTRIES, { offset_of!(Entry, start) }>(address, table, place.0)
-        };
-        // See `size_class::TABLE` for why this tells exactly the starts of the carved blocks. (The compiler merges this plain
-        // load into the multiplication, and makes no address of it.)
-        let reciprocal = self.at(place).reciprocal.get();
-        let product = offset.wrapping_mul(reciprocal);
+        let entry = self.at(place);
+        // Plain reads: the compiler merges them into the subtraction and the multiplication.
+        // SAFETY: nobody else writes the start.
+        let offset = address.wrapping_sub(unsafe { *entry.start.as_ptr() });
+        // See `size_class::TABLE` for why this tells exactly the starts of the carved blocks.
+        let product = (offset as u64).wrapping_mul(entry.reciprocal.get());
         // Relaxed: see the top of `slot_map`.
-        // SAFETY: see above.
+        // SAFETY: an entry of the table.
         if !unsafe {
-            cpu::is_below::<ENTRIES, { offset_of!(Entry, limit) }>(product, table, place.0)
+            cpu::is_below::<ENTRIES, { offset_of!(Entry, limit) }>(
+                product,
+                self.0 as usize,
+                place.0,
+            )
         } {
             return None;
         }
-        // SAFETY: see above; the entry is not void, and names a bin of the heap.
+        let bin = entry.bin.get();
+        // SAFETY: the entry is not void, and names a bin of the heap.
         unsafe {
-            let bin = cpu::load_behind::<ENTRIES, { offset_of!(Entry, bin) }>(table, place.0);
-            core::hint::assert_unchecked(bin != 0);
-            Some((&*(bin as *const Bin), place))
+            hint::assert_unchecked(!bin.is_null());
+            Some((&*bin, place))
         }
     }
 
