@@ -11,10 +11,12 @@
  * - retained: what stays of equal spikes is at most what one of them takes, however many there are.
  * - forgotten: it goes back in a process that works again, though it takes nothing from its arenas.
  * - busy: pools go back whose blocks another thread frees while their owner is busy, though the owner sleeps then for ever.
+ * - bounded: no single free gives much back, so that none takes long, and still all that must go has gone when the last block is freed.
  * - ended: free pages go back in the pools of threads that have ended, whatever threads came after them.
  */
 #include "page_floor.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -310,6 +312,44 @@ static void ended_before(int others)
     CHECK(resident() < 8 * MIB, "%zu bytes resident with all blocks freed", resident());
 }
 
+/* What one free may give back: 1 MiB of free slots, the pages of a few pools, and what the kernel counts late (64 pages a processor). */
+enum { ONE_FREE = 3 };
+
+/* What is resident, told fast enough to ask after each free. */
+static size_t resident_by_statm(int statm)
+{
+    char text[128];
+    ssize_t length = pread(statm, text, sizeof text - 1, 0);
+    CHECK(length > 0, "statm cannot be read: errno %d", errno);
+    text[length] = 0;
+    return strtoull(strchr(text, ' '), NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void bounded(void)
+{
+    int statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    CHECK(statm >= 0, "no statm: errno %d", errno);
+    uint64_t state = 1;
+    allocate_written(MOST, 256);
+    for (size_t i = MOST - 1; i > 0; i--) {
+        size_t other = random_between(&state, 0, i);
+        char *block = blocks[i];
+        blocks[i] = blocks[other];
+        blocks[other] = block;
+    }
+    size_t before = resident_by_statm(statm), largest = 0;
+    for (size_t i = 0; i < MOST; i++) {
+        free(blocks[i]);
+        size_t after = resident_by_statm(statm);
+        if (before > after + largest)
+            largest = before - after;
+        before = after;
+    }
+    CHECK(largest < ONE_FREE * MIB, "one free gives %zu bytes back", largest);
+    close(statm);
+    CHECK(before < (8 + ONE_FREE) * MIB, "%zu bytes resident with all blocks freed", before);
+}
+
 static void ended(void)
 {
     /* Each in a process that retains nothing. */
@@ -329,11 +369,12 @@ int main(int count, char **arguments)
 {
     static const struct mode modes[] = {
         {"zeroed", zeroed},   {"shrunk", shrunk},       {"locked", locked}, {"refused", refused}, {"protected", protected},
-        {"retained", retained}, {"forgotten", forgotten}, {"busy", busy},     {"ended", ended}};
+        {"retained", retained}, {"forgotten", forgotten}, {"busy", busy},
+        {"bounded", bounded}, {"ended", ended}};
 
     require_pymalloc();
     want_small_pages();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
-    FAIL("usage: %s zeroed|shrunk|locked|refused|protected|retained|forgotten|busy|ended", arguments[0]);
+    FAIL("usage: %s zeroed|shrunk|locked|refused|protected|retained|forgotten|busy|bounded|ended", arguments[0]);
 }

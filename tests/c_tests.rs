@@ -248,6 +248,7 @@ programs! {
     returned_after_equal_spikes: "returned.c", ["retained"], 60, [preloaded: Preloaded];
     returned_when_forgotten: "returned.c", ["forgotten"], 60, [preloaded: Preloaded];
     returned_from_a_busy_thread: "returned.c", ["busy"], 60, [preloaded: Preloaded];
+    returned_little_by_little: "returned.c", ["bounded"], 60, [preloaded: Preloaded];
     returned_from_threads_that_ended: "returned.c", ["ended"], 60, [preloaded: Preloaded];
     promise_of_one_thread: "promise.c", ["1", "1"], 120, [linked: Linked, preloaded: Preloaded];
     promise_of_two_threads: "promise.c", ["2", "2"], 120, [linked: Linked, with_static_library: Static];

@@ -41,6 +41,8 @@ pub struct Heap {
     remote_frees: AtomicUsize,
     /// The thread's slow paths, for `budget`.
     pub(super) turns: Turns,
+    /// Whether its thread has stopped a scan that was due before it was done.
+    owes_scans: AtomicBool,
 }
 
 // An owner is the address of a heap and of its front alike.
@@ -93,6 +95,7 @@ impl Heap {
             life: Life::none(),
             remote_frees: AtomicUsize::new(0),
             turns: Turns::none(),
+            owes_scans: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +120,16 @@ impl Heap {
     /// The bins, by size class.
     pub(super) fn bins(&self) -> &[Bin; CLASSES] {
         self.front.bins()
+    }
+
+    /// Whether its thread has stopped a scan that was due before it was done.
+    pub(super) fn owes_scans(&self) -> bool {
+        // Relaxed, here and below: only the heap's thread asks and writes.
+        self.owes_scans.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_owes_scans(&self, owes: bool) {
+        self.owes_scans.store(owes, Ordering::Relaxed);
     }
 
     // The lock.

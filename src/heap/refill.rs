@@ -109,9 +109,9 @@ fn fill(used: &mut UsedPools, front: &Front, class: usize) -> bool {
 
 /// used by the heap, and exhausted -> full, unless remote frees came meanwhile.
 #[inline(never)]
-fn try_retire_full(used: &UsedPools, front: &Front, pool: &Pool) {
+fn try_retire_full(used: &mut UsedPools, front: &Front, pool: &Pool) {
     front.map.void(pool);
-    used.of(pool.class()).remove(pool);
+    used.remove(pool);
     if !pool.try_become_full() {
         used.of(pool.class()).push_front(pool);
     }

@@ -90,7 +90,7 @@ pub fn free_foreign(heap: Option<&Heap>, pool: &Pool, block: &Block) {
 /// Ends a slow path that holds the heap's lock: a scan, if it is due, and what must not be done under the lock.
 #[inline(never)]
 fn finish<'a>(heap: &'a Heap, used: Guard<'a, UsedPools>) {
-    if scan::is_due(&used) {
+    if scan::is_due(heap, &used) {
         scan_and_finish(heap, used);
     } else if used.is_anything_waiting() {
         remote::free_all(Some(heap), heap.unlock(used));
@@ -108,5 +108,7 @@ fn scan_and_finish<'a>(heap: &'a Heap, used: Guard<'a, UsedPools>) {
             scan::purge_abandoned(class, &mut most, true);
         }
     }
+    // Once it was used up, scans go on until half of it is free, so that many pages go each time.
+    heap.set_owes_scans(most == 0 && budget::is_half_used());
     budget::decay();
 }

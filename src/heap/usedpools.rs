@@ -39,6 +39,11 @@ pub struct UsedPools {
     pub unscanned: u128,
     /// Bytes counted as unscanned at events since these pools were last scanned.
     pub unscanned_bytes: usize,
+    /// The class that a scan goes on with, and the last one that was scanned to the end...
+    pub scan_class: Option<usize>,
+    pub scanned_class: usize,
+    /// ... and the pool of it where it goes on, towards the front; null behind the first.
+    pub scan_next: *const Pool,
     /// Blocks from the bins whose pools others own, linked.
     foreign: *const Block,
     /// Pools that became vacant, whose slots go back to their arenas.
@@ -60,6 +65,9 @@ impl UsedPools {
             kept: [ptr::null(); KEPT_POOLS],
             unscanned: 0,
             unscanned_bytes: 0,
+            scan_class: None,
+            scanned_class: 0,
+            scan_next: ptr::null(),
             foreign: ptr::null(),
             vacant: PoolList::new(),
             in_hand: ptr::null(),
@@ -89,11 +97,18 @@ impl UsedPools {
         Some((pool, self.vacant.first().is_some()))
     }
 
+    /// Takes a pool off the list of its class.
+    pub fn remove(&mut self, pool: &Pool) {
+        if ptr::eq(self.scan_next, pool) {
+            self.scan_next = self.of(pool.class()).before(pool);
+        }
+        self.of(pool.class()).remove(pool);
+    }
+
     pub fn move_to_back(&mut self, pool: &Pool) {
-        let used = self.of(pool.class());
-        if !used.is_last(pool) {
-            used.remove(pool);
-            used.push_back(pool);
+        if !self.of(pool.class()).is_last(pool) {
+            self.remove(pool);
+            self.of(pool.class()).push_back(pool);
         }
     }
 
@@ -179,7 +194,7 @@ impl UsedPools {
     /// used by the heap -> used by the calling thread alone. The pool is on no list then.
     pub fn take_out(&mut self, front: &Front, pool: &Pool) {
         self.keep_no_more(pool);
-        self.of(pool.class()).remove(pool);
+        self.remove(pool);
         front.map.void(pool);
         pool.take_from_heap();
     }
@@ -212,7 +227,7 @@ impl UsedPools {
     pub fn take_out_empty(&mut self, front: &Front, pool: &Pool) {
         debug_assert!(pool.in_use() == 0);
         self.keep_no_more(pool);
-        self.of(pool.class()).remove(pool);
+        self.remove(pool);
         front.map.void(pool);
         pool.become_vacant();
     }

@@ -44,7 +44,22 @@ impl PoolList {
 
     /// The pools, from the last on.
     pub fn iter_backwards<'a>(&self) -> impl Iterator<Item = &'a Pool> + use<'a> {
-        Self::walk(self.last.get(), |pool| pool.previous.get())
+        Self::iter_backwards_from(self.last())
+    }
+
+    /// The pools, from this one on towards the first.
+    pub fn iter_backwards_from<'a>(start: *const Pool) -> impl Iterator<Item = &'a Pool> + use<'a> {
+        Self::walk(start, |pool| pool.previous.get())
+    }
+
+    /// The last pool; null for none.
+    pub fn last(&self) -> *const Pool {
+        self.last.get()
+    }
+
+    /// The pool before one of this list; null before the first.
+    pub fn before(&self, pool: &Pool) -> *const Pool {
+        pool.previous.get()
     }
 
     fn walk<'a, F: Fn(&Pool) -> *const Pool>(
