@@ -96,7 +96,7 @@ __attribute__((noreturn)) static void live_as_child(int owner, uint64_t seed, in
         churn(owner, &seed, 300);
     /* Inherited blocks: of this thread, of those that are gone, and some that the fork caught on their way. */
     for (int whose = 0; whose < THREADS; whose++)
-        for (int at = (int)(way >> 8) % 3; at < SLOTS; at += 2)
+        for (int at = (int)(way >> 8 & 0xff) % 3; at < SLOTS; at += 2)
             end_block(atomic_exchange(&slots[whose][at], NULL));
     churn(owner, &seed, 300);
     if (depth == 1 && way / 2 % 4 == 0)

@@ -4,6 +4,7 @@
 //! There is none unless `conf::BACKGROUND_PURGE`, `conf::STATS_SIGNAL`, `conf::HEAPMAP_EVERY` or `conf::collector` says so: the bound on
 //! resident memory needs no thread. It sleeps until there is something to do, takes no signal, and allocates nothing.
 
+use crate::c_library;
 use crate::collector::{self, Event};
 use crate::conf;
 use crate::heap;
@@ -12,6 +13,7 @@ use crate::os;
 use crate::report;
 use crate::stats;
 use core::ffi::{c_int, c_void};
+use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -145,7 +147,7 @@ pub fn start_if_set() {
     if needed {
         start();
         // SAFETY: the handler is a function of this library.
-        unsafe { libc::pthread_atfork(None, None, Some(start_in_child)) };
+        unsafe { c_library::handle_forks(None, None, Some(start_in_child)) };
     }
 }
 
@@ -159,12 +161,12 @@ fn start() {
     let asked = ASKED.load(Ordering::Relaxed) as usize as *mut c_void;
     // The thread inherits what is held back.
     let before = os::Signals::ALL.hold();
-    let mut thread = 0;
-    // SAFETY: the call fills the number; the thread needs nothing of this frame.
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
+    // SAFETY: the call fills the name of the thread; the thread needs nothing of this frame.
     let failed = unsafe {
-        let error = libc::pthread_create(&mut thread, ptr::null(), run, asked);
+        let error = libc::pthread_create(thread.as_mut_ptr(), ptr::null(), run, asked);
         if error == 0 {
-            libc::pthread_detach(thread);
+            libc::pthread_detach(thread.assume_init());
         }
         error != 0
     };

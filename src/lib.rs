@@ -54,8 +54,8 @@
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("pymalloc needs 64-bit addresses");
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-compile_error!("pymalloc needs Linux and the GNU C library");
+#[cfg(not(all(target_os = "linux", any(target_env = "gnu", target_env = "musl"))))]
+compile_error!("pymalloc needs Linux, and the GNU C library or musl");
 
 mod arena;
 mod budget;
@@ -79,6 +79,8 @@ mod alloc;
 mod background;
 #[cfg(not(loom))]
 mod bytes;
+#[cfg(not(loom))]
+mod c_library;
 #[cfg(not(loom))]
 mod collector;
 #[cfg(not(loom))]

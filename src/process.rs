@@ -4,6 +4,7 @@
 //! allocates); until then the default settings hold.
 
 use crate::background;
+use crate::c_library;
 use crate::collector::{self, Event};
 use crate::conf;
 use crate::heapmap;
@@ -35,7 +36,7 @@ extern "C" fn start(
         return;
     }
     thread::handle_forks();
-    conf::read_environment(environment);
+    conf::read_environment(c_library::environment(environment));
     if collector::listens() {
         collector::tell(Event::Start);
         os::at_exit(end_with);

@@ -2,7 +2,7 @@
 //! destructors, when the library's own does not run any more, and those that end without any.
 //!
 //! What it owns: a robust mutex of each heap (POSIX), which the heap's thread holds as long as it lives. When a thread ends, however it does, the kernel walks over
-//! the robust mutexes that it holds, and marks each in its word. Neither the thread nor whoever asks makes a call for it.
+//! the robust mutexes that it holds, and marks each in one of its words. Neither the thread nor whoever asks makes a call for it.
 //!
 //! What must hold: a heap is taken from its thread only when the kernel has marked it. The kernel does so for a thread that executes no instruction of the
 //! program any more, and only in words that hold the number of that very thread. In a forked child the numbers are those of the parent's threads. No
@@ -12,7 +12,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 unsafe extern "C" {
     fn pthread_mutexattr_setrobust(
@@ -24,8 +24,9 @@ unsafe extern "C" {
 /// `PTHREAD_MUTEX_ROBUST`.
 const ROBUST: c_int = 1;
 
-/// The kernel's mark, `FUTEX_OWNER_DIED`, in the mutex's first word.
-const OWNER_DIED: u32 = 1 << 30;
+/// The kernel's mark, `FUTEX_OWNER_DIED`, in the mutex's first word (GNU C library) or its second (musl). The other one of the two never has that
+/// bit: it counts how often the owner has locked, or says of what kind the mutex is.
+const OWNER_DIED: u64 = 1 << 30 | 1 << 62;
 
 /// All zeroes is a mutex that nobody holds.
 pub struct Life(UnsafeCell<libc::pthread_mutex_t>);
@@ -59,16 +60,16 @@ impl Life {
         unsafe { libc::pthread_mutex_unlock(self.0.get()) };
     }
 
-    /// The first word of the mutex. The C library and the kernel change it as an atomic too.
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: the word lies at the start of the mutex, and is one to the kernel and the C library alike.
-        unsafe { &*self.0.get().cast::<AtomicU32>() }
+    /// The first two words of the mutex. The C library and the kernel change one of them as an atomic; the library writes them only when the kernel is done.
+    fn words(&self) -> &AtomicU64 {
+        // SAFETY: they lie at the start of the mutex, which is aligned for them, and are atomics to the kernel and the C library alike.
+        unsafe { &*self.0.get().cast::<AtomicU64>() }
     }
 
     /// Whether the heap's thread has ended without giving it back.
     pub fn has_ended(&self) -> bool {
         // Relaxed: a hint; `claim` orders what the thread did before.
-        self.word().load(Ordering::Relaxed) & OWNER_DIED != 0
+        self.words().load(Ordering::Relaxed) & OWNER_DIED != 0
     }
 
     /// Takes the heap from its thread, if that has ended without giving it back. True for one caller only: the one that takes the mark off. Nobody
@@ -76,10 +77,10 @@ impl Life {
     /// that one has ended too.
     pub fn claim(&self) -> bool {
         // Relaxed: the exchange decides.
-        let marked = self.word().load(Ordering::Relaxed);
+        let marked = self.words().load(Ordering::Relaxed);
         marked & OWNER_DIED != 0
             && self
-                .word()
+                .words()
                 // Acquire: what the thread did before it ended.
                 .compare_exchange(marked, 0, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
@@ -89,6 +90,6 @@ impl Life {
     /// would give the heap to two.
     pub fn forget(&self) {
         // Relaxed: the child has one thread.
-        self.word().store(0, Ordering::Relaxed);
+        self.words().store(0, Ordering::Relaxed);
     }
 }

@@ -5,6 +5,7 @@
 //! nothing of it is trusted that its sizes do not cover.
 
 use super::call::system_call;
+use super::process::told_by_kernel;
 use core::ffi::c_int;
 use core::mem;
 use core::ptr;
@@ -91,8 +92,7 @@ fn function() -> Option<Function> {
 #[cold]
 #[inline(never)]
 fn look_up() -> Option<usize> {
-    // SAFETY: `getauxval` only reads the vector that the kernel passed at start.
-    let base = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
+    let base = told_by_kernel(libc::AT_SYSINFO_EHDR);
     if base == 0 {
         return None;
     }
@@ -150,6 +150,14 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(2));
         let passed = read(libc::CLOCK_MONOTONIC) - before;
         assert!((2_000_000..2_000_000_000).contains(&passed), "{passed}");
+    }
+
+    /// As where there is no such library: under an emulator.
+    #[test]
+    fn what_the_kernel_did_not_tell_is_zero_and_sets_no_errno() {
+        crate::os::set_errno(4321);
+        assert_eq!(told_by_kernel(1 << 20), 0);
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(4321));
     }
 
     #[test]

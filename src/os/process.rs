@@ -1,7 +1,8 @@
 //! The process: its number, its rights, its end.
 
 use super::call::system_call;
-use core::ffi::c_int;
+use super::errno::keep_errno;
+use core::ffi::{c_int, c_ulong};
 use core::ptr;
 
 /// The number of the process.
@@ -16,10 +17,16 @@ pub fn parent_id() -> u32 {
     unsafe { system_call(libc::SYS_getppid, []) }.unwrap_or(0) as u32
 }
 
+/// What the kernel told the process at its start; 0 where it did not tell, of which the C library's function makes an `errno`.
+#[inline(never)]
+pub(super) fn told_by_kernel(what: c_ulong) -> usize {
+    // SAFETY: the function only reads the vector that the kernel passed.
+    keep_errno(|| unsafe { libc::getauxval(what) } as usize)
+}
+
 /// Whether the program runs with more rights than its user: the environment must not be trusted.
 pub fn is_privileged() -> bool {
-    // SAFETY: `getauxval` only reads the vector that the kernel passed at start.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+    told_by_kernel(libc::AT_SECURE) != 0
 }
 
 /// Lets `handler` be called when the program ends in an orderly way, with its exit status: after all that is registered later. False where the C

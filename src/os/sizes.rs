@@ -1,5 +1,6 @@
 //! The system's sizes: of pages, and of names of sockets.
 
+use super::process::told_by_kernel;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that the name of a socket may have which is no file.
@@ -23,8 +24,7 @@ pub fn page_size() -> usize {
 #[cold]
 #[inline(never)]
 fn read_page_size() -> usize {
-    // SAFETY: `getauxval` only reads the vector the kernel passed at start.
-    let size = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+    let size = told_by_kernel(libc::AT_PAGESZ);
     let size = match size.is_power_of_two() {
         true => size,
         false => SMALLEST_PAGE,

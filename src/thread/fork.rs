@@ -22,6 +22,7 @@
 //! In the other direction there is nothing: the library calls no function of the C library that takes a lock while it holds one of its own.
 
 use super::own;
+use crate::c_library;
 use crate::heap::heaps;
 use core::ffi::{CStr, c_char, c_void};
 use core::mem;
@@ -38,7 +39,7 @@ pub fn handle_forks() {
     if !REGISTERED.swap(true, Ordering::Relaxed) {
         // SAFETY: the handlers stay as long as the object that they are in, from which the C library knows when to forget them.
         unsafe {
-            libc::pthread_atfork(
+            c_library::handle_forks(
                 Some(before_fork),
                 Some(after_in_parent),
                 Some(after_in_child),
