@@ -221,6 +221,12 @@ wheels: ## the wheels that PyPI would get, each checked, with checksums and SBOM
 test-wheels: ## install what make wheels has built, with each CPython found and on an old Debian, and use it
 	@scripts/test-wheels
 
+test-deploy: ## run the recipes of docs/deploy.md (gunicorn, celery, uWSGI and others) with the wheel of make wheels: minutes
+	@scripts/test-deploy
+
+release: ## lay out the files of a release under target/release-files, with checksums; nothing is uploaded
+	@scripts/release
+
 install-peers: ## the allocators that the benchmarks compare with
 	@scripts/install-peers
 

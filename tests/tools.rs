@@ -1,5 +1,6 @@
-//! The tools in Python: `make bench`, `make demo` and the figures of README.md, the page that draws heap maps, `pymalloc-run` with the Python
-//! module and its example. Their tests are in `tests/bench_suite/`, `tests/demo/`, `tests/heapmap/`, `tests/run/` and `tests/wheel/`, in Python as they are.
+//! The tools in Python: `make bench`, `make demo` and the figures of README.md, the page that draws heap maps, the command `pymalloc`,
+//! the Python module with its example, the wheel, and the recipes of docs/deploy.md. Their tests are in `tests/bench_suite/`, `tests/demo/`, `tests/heapmap/`, `tests/run/`, `tests/wheel/` and
+//! `tests/deploy/`, in Python as they are.
 //!
 //! Owns: nothing but the commands. Side by side, as each waits for most of its time.
 //!
@@ -76,6 +77,15 @@ fn commands_run_on_the_library_as_they_do_without() {
     let mut command = common::unittests("tests/run");
     command.env("PYMALLOC_LIBRARY", common::library());
     run_them(command, 300, "test_module");
+}
+
+/// As the page has them; what takes minutes to install is run by `make test-deploy`.
+#[test]
+fn recipes_do_what_their_page_says() {
+    common::deepbind();
+    let mut command = common::unittests("tests/deploy");
+    command.env("PYMALLOC_LIBRARY", common::library());
+    run_them(command, 300, "test_gunicorn");
 }
 
 /// A wheel for this machine, of what the other tests use too.

@@ -22,8 +22,22 @@ import doctor
 import facts
 import findings
 
-# The tool that reads figures from outside, where it is built. Without it the doctor goes by options and variables.
-WATCH = next((path for path in (os.path.join(installed.TARGET, built, "pymalloc-watch") for built in ("release", "debug")) if os.path.exists(path)), None)
+
+def find_watch():
+    """The tool that reads figures from outside, if one is built that knows this library. Without it the doctor goes by options and variables."""
+    environment = {**os.environ, "LD_PRELOAD": installed.LIBRARY}
+    with subprocess.Popen(["cat"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b"there\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        for built in ("release", "debug"):
+            tool = os.path.join(installed.TARGET, built, "pymalloc-watch")
+            if os.path.exists(tool) and subprocess.run([tool, "--json", str(process.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+                return tool
+    return None
+
+
+WATCH = find_watch()
 # A Python program that does something first, says that it is there, and waits.
 WAITS = "import sys; print('there', flush=True); sys.stdin.read()"
 # The same in C, with something in front.
@@ -244,11 +258,19 @@ class Doctor(installed.Test):
 
     def test_variables_that_are_no_more(self):
         pid = self.python(text=OVERWRITES + WAITS)
-        if WATCH:
-            self.assertIs(self.examine(pid)[0]["objects"], True)
+        with contextlib.suppress(FileNotFoundError):
             os.remove(self.path("bin/pymalloc-watch"))
         entry = self.finds(pid, "warning", "objects-unknown", "cannot be told")
         self.assertIsNone(entry["objects"])
+
+    @unittest.skipUnless(WATCH, "no pymalloc-watch is built that knows this library: make watch")
+    def test_objects_are_counted(self):
+        pid = self.python(text=OVERWRITES + WAITS)
+        entry = self.examine(pid)[0]
+        self.assertIs(entry["objects"], True)
+        self.assertRegex(entry["findings"][0]["text"], r"; \d+ MiB in use\Z")
+        pid = self.python("-E", text=OVERWRITES + WAITS)
+        self.finds(pid, "problem", "objects-elsewhere", "option -E ignores")
 
     def test_without_figures_the_variables_count(self):
         pids = self.python(), self.python("-E")

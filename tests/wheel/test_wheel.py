@@ -1,13 +1,8 @@
-"""The wheel: what is in it, that it comes out the same twice, and that it works in a fresh virtual environment as it would for a stranger.
-
-Owns: the one wheel that all tests look at. PYMALLOC_WHEEL names it (`make test-wheels` does, for each of those that `make wheels` has built); without it one is
-built for this machine, of what lies under target/, by the hatchling in target/venv. What must hold: nothing is fetched from anywhere.
-"""
+"""The wheel: what is in it, that it comes out the same twice, and that it works in a fresh virtual environment as it would for a stranger."""
 
 import base64
 import csv
 import email
-import functools
 import hashlib
 import io
 import os
@@ -15,110 +10,14 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
-import tempfile
 import unittest
-import urllib.request
 import zipfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TARGET = os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
-VENV = os.path.join(ROOT, "target/venv")
-LIMIT = 120
-COMMANDS = ("pymalloc", "pymalloc-run", "pymalloc-watch", "pymalloc-heapmap")
-SERVICE = (
-    "import pymalloc\n"
-    "def wsgi(environment, start):\n    start('200 OK', [])\n    return [str(pymalloc.enabled()).encode()]\n"
-)
-
-sys.path.insert(0, os.path.join(ROOT, "benches", "python"))
-import pythons
-
-# Nobody's settings but the tests' own.
-for name in ("LD_PRELOAD", "PYTHONMALLOC", "PYMALLOC_CONF", "PYTHONPATH"):
-    os.environ.pop(name, None)
-
-
-def run(*command, **more):
-    more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": LIMIT, **more}
-    return subprocess.run(command, **more)
-
-
-def output(*command, **more):
-    """What a command writes to stdout; it must end well."""
-    done = run(*command, **more)
-    if done.returncode:
-        raise AssertionError(f"{command} ends with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def setUpModule():
-    global folder
-    folder = tempfile.mkdtemp(prefix="pymalloc-wheel-test-")
-
+import making
+from making import LIMIT, ROOT, build, each, installed, listed, newest, output, run, wheel
 
 def tearDownModule():
-    shutil.rmtree(folder)
-
-
-def built(name):
-    for place in ("release", "debug"):
-        path = os.path.join(TARGET, place, name)
-        if os.path.exists(path):
-            return path
-    raise unittest.SkipTest(f"not built: {name}")
-
-
-@functools.lru_cache(maxsize=None)
-def files():
-    """The folder with what a wheel is made of, as `make wheel-files` lays it."""
-    place = os.path.join(folder, "files")
-    os.mkdir(place)
-    library = os.environ.get("PYMALLOC_LIBRARY") or built("libpymalloc.so")
-    for path, name in ((library, "libpymalloc.so"), (built("libpymalloc-deepbind.so"), None), (built("pymalloc-watch"), None)):
-        subprocess.run(["install", "-s", "-m", "755", path, os.path.join(place, name or os.path.basename(path))], check=True)
-    return place
-
-
-def build(name):
-    """Builds a wheel into a folder of this name; gives its path."""
-    if not os.path.exists(os.path.join(VENV, "with-hatchling")):
-        raise unittest.SkipTest("not installed: hatchling")
-    place = os.path.join(folder, name)
-    environment = {**os.environ, "PYMALLOC_WHEEL_FILES": files(), "PYTHONDONTWRITEBYTECODE": "1"}
-    output(os.path.join(VENV, "bin/hatchling"), "build", "-t", "wheel", "-d", place, cwd=os.path.join(ROOT, "python"), env=environment)
-    (path,) = os.listdir(place)
-    return os.path.join(place, path)
-
-
-@functools.lru_cache(maxsize=None)
-def wheel():
-    given = os.environ.get("PYMALLOC_WHEEL")
-    return os.path.abspath(given) if given else build("wheel")
-
-
-@functools.lru_cache(maxsize=None)
-def installed(python):
-    """A fresh virtual environment of a Python with the wheel in it; gives its folder, and what was there before."""
-    place = os.path.join(folder, "venv of " + re.sub(r"\W", "-", python)).replace(" ", "-")
-    output(python, "-m", "venv", place)
-    before = listed(place)
-    output(f"{place}/bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--no-index", wheel())
-    return place, before
-
-
-def listed(place):
-    return {os.path.join(where, name) for where, _, names in os.walk(place) for name in names if not where.endswith("__pycache__")}
-
-
-def newest():
-    return pythons.interpreters()[-1].path
-
-
-def each():
-    """The oldest and the newest; all of them where there is time (`make test-wheels`)."""
-    found = [interpreter.path for interpreter in pythons.interpreters()]
-    return found if os.environ.get("PYMALLOC_WHEEL") else sorted({found[0], found[-1]})
+    making.clear()
 
 
 class Contents(unittest.TestCase):
@@ -195,35 +94,11 @@ class Installed(unittest.TestCase):
 
     def test_figures_and_pages(self):
         place, _ = installed(newest())
-        page = os.path.join(folder, "page.html")
+        page = os.path.join(making.folder(), "page.html")
         done = run(f"{place}/bin/pymalloc", "run", "--stats", "--heapmap", page, f"{place}/bin/python", "-c", "kept = [bytes(500) for _ in range(1000)]")
         self.assertEqual(done.returncode, 0)
         self.assertIn("pymalloc: statistics of process", done.stderr)
         self.assertTrue(os.path.exists(page))
-
-    def test_a_server_and_its_workers(self):
-        if not os.path.exists(os.path.join(VENV, "with-servers")):
-            self.skipTest("not installed: gunicorn")
-        place, _ = installed(newest())
-        with open(os.path.join(folder, "service.py"), "w", encoding="utf-8") as file:
-            file.write(SERVICE)
-        environment = {**os.environ, "PYTHONPATH": output(f"{VENV}/bin/python", "-c", "import gunicorn; print(gunicorn.__path__[0][:-9])").strip()}
-        command = [f"{place}/bin/python", "-m", "pymalloc", "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:0", "service:wsgi"]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-        self.addCleanup(process.communicate)
-        self.addCleanup(process.kill)
-        address, workers = None, 0
-        while not address or workers < 2:
-            line = process.stderr.readline()
-            self.assertTrue(line)
-            address = address or (re.search(r"Listening at: (http://\S+)", line) or [None, None])[1]
-            workers += "Booting worker" in line
-        with urllib.request.urlopen(address, timeout=LIMIT) as answer:
-            self.assertEqual(answer.read(), b"True")
-        told = output(f"{place}/bin/pymalloc", "doctor", str(process.pid))
-        self.assertIn("3 processes, 3 on pymalloc; Python's objects in 3 of 3; problems: 0", told)
-        process.terminate()
-        self.assertEqual(process.wait(LIMIT), 0)
 
     def test_nothing_is_left_of_it(self):
         place, before = installed(newest())
