@@ -75,7 +75,9 @@ fn demo_and_figures() {
 fn commands_run_on_the_library_as_they_do_without() {
     common::deepbind();
     let mut command = common::unittests("tests/run");
-    command.env("PYMALLOC_LIBRARY", common::library());
+    command
+        .env("PYMALLOC_LIBRARY", common::library())
+        .env("PYMALLOC_WATCH", common::watch());
     run_them(command, 300, "test_module");
 }
 
@@ -84,7 +86,9 @@ fn commands_run_on_the_library_as_they_do_without() {
 fn recipes_do_what_their_page_says() {
     common::deepbind();
     let mut command = common::unittests("tests/deploy");
-    command.env("PYMALLOC_LIBRARY", common::library());
+    command
+        .env("PYMALLOC_LIBRARY", common::library())
+        .env("PYMALLOC_WATCH", common::watch());
     run_them(command, 300, "test_gunicorn");
 }
 
@@ -93,6 +97,8 @@ fn recipes_do_what_their_page_says() {
 fn wheel_is_whole_and_installs() {
     common::deepbind();
     let mut command = common::unittests("tests/wheel");
-    command.env("PYMALLOC_LIBRARY", common::library());
+    command
+        .env("PYMALLOC_LIBRARY", common::library())
+        .env("PYMALLOC_WATCH", common::watch());
     run_them(command, 300, "test_each_command_starts");
 }

@@ -81,6 +81,20 @@ pub fn deepbind() -> &'static Path {
     })
 }
 
+/// `pymalloc-watch` of this source, which knows the structures of the library that is tested.
+pub fn watch() -> &'static Path {
+    static TOOL: OnceLock<PathBuf> = OnceLock::new();
+    TOOL.get_or_init(|| {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(repository())
+            .args(["build", "--quiet", "--package", "pymalloc-watch"]);
+        run(&mut cargo, Duration::from_secs(300)).expect_success("cargo build");
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        repository().join(target).join("debug/pymalloc-watch")
+    })
+}
+
 fn named_or_built(variable: &str, file: &str) -> PathBuf {
     match std::env::var_os(variable) {
         // Absolute, because the programs that it is preloaded into may run elsewhere.

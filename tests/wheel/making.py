@@ -53,12 +53,10 @@ def clear():
 
 
 def built(name):
-    """What was built last by this name."""
-    paths = filter(os.path.exists, (os.path.join(TARGET, place, name) for place in ("release", "debug")))
-    newest = max(paths, key=os.path.getmtime, default=None)
-    if not newest:
+    path = os.path.join(TARGET, "release", name)
+    if not os.path.exists(path):
         raise unittest.SkipTest(f"not built: {name}")
-    return newest
+    return path
 
 
 @functools.lru_cache(maxsize=None)
@@ -66,9 +64,8 @@ def files():
     """The folder with what a wheel is made of, as `make wheel-files` lays it."""
     place = os.path.join(folder(), "files")
     os.mkdir(place)
-    library = os.environ.get("PYMALLOC_LIBRARY") or built("libpymalloc.so")
-    for path, name in ((library, "libpymalloc.so"), (built("libpymalloc-deepbind.so"), None), (built("pymalloc-watch"), None)):
-        subprocess.run(["install", "-s", "-m", "755", path, os.path.join(place, name or os.path.basename(path))], check=True)
+    for name, given in (("libpymalloc.so", "PYMALLOC_LIBRARY"), ("libpymalloc-deepbind.so", ""), ("pymalloc-watch", "PYMALLOC_WATCH")):
+        subprocess.run(["install", "-s", "-m", "755", os.environ.get(given) or built(name), os.path.join(place, name)], check=True)
     return place
 
 
