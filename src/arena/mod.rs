@@ -76,7 +76,7 @@ pub use purge::{decay, give_up, trim};
 #[cfg(not(loom))]
 use slots::Pages;
 #[cfg(not(loom))]
-pub use slots::{ARENAS, LAYOUT, Taken};
+pub use slots::{ARENAS, Counts, LAYOUT, Taken};
 #[cfg(not(loom))]
 pub use supply::address_bytes;
 

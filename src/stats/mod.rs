@@ -58,8 +58,8 @@ type Row = [usize; figures::COLUMNS];
 impl Blocks {
     /// Counts the blocks of a pool, in an arena that is held still. Those in bins count as in use.
     pub fn of(pool: &Pool) -> Blocks {
-        let (cut, hidden) = (pool.carved_blocks(), pool.purged_blocks());
-        let listed = cut.saturating_sub(hidden);
+        let carved = pool.carved_blocks();
+        let listed = carved.saturating_sub(pool.purged_blocks());
         let in_use = match pool.state() {
             State::Used | State::Abandoned | State::Full => {
                 pool.in_use().saturating_sub(pool.remote.count())
@@ -90,14 +90,19 @@ impl Blocks {
     }
 }
 
-/// Counts everything that the library knows by itself: what the functions of the malloc family tell makes no call of its own to the system,
-/// since a filter may end the process at one that it does not know.
-#[inline(never)]
-pub fn collect() -> Counted {
-    let (mappings, heaps) = (mapping::counts(), heap::counts());
-    let mut classes = NOTHING;
+/// What arenas hold beside pools.
+struct InArenas {
+    counts: arena::Counts,
+    free_slots: usize,
+    large: usize,
+    large_bytes: usize,
+}
+
+/// Walks over all arenas, and adds their pools to `classes`. Blocks in bins count as in use.
+#[inline]
+fn walk(classes: &mut [Blocks; CLASSES]) -> InArenas {
     let (mut free_slots, mut large, mut large_bytes) = (0, 0, 0);
-    let arenas = arena::each(&mut |view| {
+    let counts = arena::each(&mut |view| {
         free_slots += view.free_slots;
         for header in view.runs() {
             // SAFETY: the header of an allocated run, and the arenas are held still.
@@ -111,6 +116,26 @@ pub fn collect() -> Counted {
             }
         }
     });
+    InArenas {
+        counts,
+        free_slots,
+        large,
+        large_bytes,
+    }
+}
+
+/// Counts everything that the library knows by itself: what the functions of the malloc family tell makes no call of its own to the system,
+/// since a filter may end the process at one that it does not know.
+#[inline(never)]
+pub fn collect() -> Counted {
+    let (mappings, heaps) = (mapping::counts(), heap::counts());
+    let mut classes = NOTHING;
+    let InArenas {
+        counts: arenas,
+        free_slots,
+        large,
+        large_bytes,
+    } = walk(&mut classes);
     for (blocks, in_bin) in classes.iter_mut().zip(heaps.in_bins) {
         blocks.free_from_bin(in_bin);
     }

@@ -1,0 +1,36 @@
+//! What is shown, as lines of pieces: the same for the live view and for plain text.
+//!
+//! - `figures`, `classes`, `pictures`: the parts of the view;
+//! - `text`: numbers for a person;
+//! - `line`: lines, and letters that stand for shares.
+//!
+//! Nothing here knows a terminal: a piece says what it is (`Tone`), and `screen` how that looks.
+
+mod classes;
+mod figures;
+mod line;
+mod pictures;
+mod text;
+
+use crate::watch::Watch;
+pub use classes::{Table, classes};
+pub use figures::figures;
+pub use line::{Glyphs, Line, Tone};
+pub use pictures::{arenas, curve};
+
+/// Columns of plain text.
+const PLAIN: usize = 100;
+
+/// All of it as plain text.
+pub fn whole(watch: &Watch, table: &Table, glyphs: &Glyphs) -> Vec<Line> {
+    let mut lines = vec![Line::of(
+        Tone::Heading,
+        format!("process {}: {}", watch.pid, watch.command),
+    )];
+    lines.extend(figures(watch, PLAIN));
+    let (heading, classes) = classes(watch, table, PLAIN, glyphs);
+    lines.push(heading);
+    lines.extend(classes);
+    lines.extend(arenas(watch, (PLAIN, 4), glyphs));
+    lines
+}
