@@ -114,7 +114,7 @@ static void size_classes_waste_little(void)
 
 /*
  * A size whose class no other code of this process uses, so that its pools hold our blocks alone; and whose pools are longer
- * than a page, since blocks are cut a page at a time.
+ * than a page, since blocks are carved a page at a time.
  */
 static size_t lonely_size(void)
 {
@@ -129,19 +129,19 @@ static size_t lonely_size(void)
     FAIL("no pool is longer than a page");
 }
 
-static void a_pool_is_cut_into_equal_blocks(void)
+static void a_pool_is_carved_into_equal_blocks(void)
 {
     enum { BLOCKS = 2000 };
     static void *blocks[BLOCKS];
-    size_t lonely = lonely_size();
+    size_t size = lonely_size();
     for (int at = 0; at < BLOCKS; at++)
-        blocks[at] = hide(malloc(lonely));
+        blocks[at] = hide(malloc(size));
     ptrdiff_t start = 0;
     const void *pool_of_start = NULL;
     int pools = 0;
     for (int at = 0; at < BLOCKS; at++) {
-        pymalloc_info info = check_live(blocks[at], lonely);
-        CHECK(info.kind == PYMALLOC_KIND_POOL, "malloc(%zu) is not in a pool", lonely);
+        pymalloc_info info = check_live(blocks[at], size);
+        CHECK(info.kind == PYMALLOC_KIND_POOL, "malloc(%zu) is not in a pool", size);
         ptrdiff_t first = address_of(info.block) - address_of(info.pool) - (ptrdiff_t)(info.block_index * info.block_size);
         if (info.pool != pool_of_start) {
             pool_of_start = info.pool;
@@ -155,73 +155,98 @@ static void a_pool_is_cut_into_equal_blocks(void)
         free(blocks[at]);
 }
 
-/* The three states of a block, on one pool that is ours alone. */
-static void blocks_are_untouched_then_allocated_then_free(void)
+/* A pool that is ours alone, and all blocks that were allocated to come by it. */
+enum { MOST = 4000 };
+static struct {
+    void *blocks[MOST];
+    int count;
+    size_t size;
+    pymalloc_info fresh;
+    const char *start;
+    size_t capacity;
+} lonely;
+
+/* Allocates until a block comes of a pool that was never used. */
+static void begin_a_pool(void)
 {
-    enum { MOST = 4000 };
-    static void *blocks[MOST];
-    size_t lonely = lonely_size();
-    int count = 0;
+    lonely.size = lonely_size();
     /* Empty pools that are kept for the next use go back, so that the next pool is one that was never used. */
     malloc_trim(0);
     /* The blocks of a pool that some earlier call has begun. */
-    void *first = hide(malloc(lonely));
-    blocks[count++] = first;
+    void *first = hide(malloc(lonely.size));
+    lonely.blocks[lonely.count++] = first;
     const void *begun = inspect(first).pool;
     do {
-        CHECK(count < MOST, "%d blocks of %zu bytes fit into one pool", MOST, lonely);
-        blocks[count] = hide(malloc(lonely));
-    } while (inspect(blocks[count++]).pool == begun);
+        CHECK(lonely.count < MOST, "%d blocks of %zu bytes fit into one pool", MOST, lonely.size);
+        lonely.blocks[lonely.count] = hide(malloc(lonely.size));
+    } while (inspect(lonely.blocks[lonely.count++]).pool == begun);
 
-    pymalloc_info fresh = inspect(blocks[count - 1]);
-    const char *start = address_of(fresh.block) - fresh.block_index * fresh.block_size;
-    size_t capacity = (fresh.pool_size - (size_t)(start - address_of(fresh.pool))) / fresh.block_size;
-    CHECK(capacity >= 8, "a pool has room for %zu blocks", capacity);
-    const char *last = start + (capacity - 1) * fresh.block_size;
+    pymalloc_info fresh = lonely.fresh = inspect(lonely.blocks[lonely.count - 1]);
+    lonely.start = address_of(fresh.block) - fresh.block_index * fresh.block_size;
+    lonely.capacity = (fresh.pool_size - (size_t)(lonely.start - address_of(fresh.pool))) / fresh.block_size;
+    CHECK(lonely.capacity >= 8, "a pool has room for %zu blocks", lonely.capacity);
+}
+
+static void the_last_block_is_untouched(void)
+{
+    pymalloc_info fresh = lonely.fresh;
+    const char *last = lonely.start + (lonely.capacity - 1) * fresh.block_size;
     pymalloc_info info = inspect(last);
     CHECK(info.kind == PYMALLOC_KIND_POOL && info.pool == fresh.pool && info.block == last,
           "the last block of pool %p is not known at %p", fresh.pool, (const void *)last);
-    CHECK(info.block_index == capacity - 1, "the last of %zu blocks has index %u", capacity, info.block_index);
+    CHECK(info.block_index == lonely.capacity - 1, "the last of %zu blocks has index %u", lonely.capacity, info.block_index);
     CHECK(info.state == PYMALLOC_STATE_UNTOUCHED, "the last block of a pool with one block in use is in state %d",
           (int)info.state);
     CHECK(inspect(last + fresh.block_size - 1).state == PYMALLOC_STATE_UNTOUCHED,
           "the last byte of an untouched block is in another state");
+}
 
-    /* Fill the pool to its end: each block of it is allocated exactly once. */
-    size_t filled = 1;
-    while (filled < capacity) {
-        CHECK(count < MOST, "pool %p does not fill", fresh.pool);
-        blocks[count] = hide(malloc(lonely));
-        pymalloc_info next = check_live(blocks[count], lonely);
-        CHECK(next.pool == fresh.pool, "a block is taken from pool %p while pool %p has %zu left", next.pool, fresh.pool,
-              capacity - filled);
-        count++;
-        filled++;
+/* Fills the pool to its end: each block of it is allocated exactly once. */
+static void fill_the_pool(void)
+{
+    for (size_t filled = 1; filled < lonely.capacity; filled++) {
+        CHECK(lonely.count < MOST, "pool %p does not fill", lonely.fresh.pool);
+        lonely.blocks[lonely.count] = hide(malloc(lonely.size));
+        pymalloc_info next = check_live(lonely.blocks[lonely.count++], lonely.size);
+        CHECK(next.pool == lonely.fresh.pool, "a block is taken from pool %p while pool %p has %zu left", next.pool,
+              lonely.fresh.pool, lonely.capacity - filled);
     }
-    for (size_t at = 0; at < capacity; at++)
-        CHECK(inspect(start + at * fresh.block_size).state == PYMALLOC_STATE_ALLOCATED,
+    for (size_t at = 0; at < lonely.capacity; at++)
+        CHECK(inspect(lonely.start + at * lonely.fresh.block_size).state == PYMALLOC_STATE_ALLOCATED,
               "block %zu of a full pool is not allocated", at);
+}
 
-    /* One free block among live ones: its page is in use, so it can only be free, and is the next to be handed out. */
-    char *middle = hide(start + capacity / 2 * fresh.block_size);
-    for (int at = 0; at < count; at++)
-        if (blocks[at] == middle)
-            blocks[at] = NULL;
+/* One free block among live ones: its page is in use, so it can only be free, and is the next to be handed out. */
+static void a_freed_block_is_free(void)
+{
+    size_t size = lonely.fresh.block_size;
+    char *middle = hide(lonely.start + lonely.capacity / 2 * size);
+    for (int at = 0; at < lonely.count; at++)
+        if (lonely.blocks[at] == middle)
+            lonely.blocks[at] = NULL;
     free(hide(middle));
-    info = inspect(middle);
+    pymalloc_info info = inspect(middle);
     CHECK(info.kind == PYMALLOC_KIND_POOL && info.state == PYMALLOC_STATE_FREE && info.block == middle,
           "a freed block among live ones: kind %d, state %d, block %p", (int)info.kind, (int)info.state, info.block);
-    CHECK(inspect(middle + fresh.block_size - 1).state == PYMALLOC_STATE_FREE, "the last byte of a free block is not free");
-    CHECK(inspect(middle + fresh.block_size).state == PYMALLOC_STATE_ALLOCATED, "the block after a free one is not allocated");
+    CHECK(inspect(middle + size - 1).state == PYMALLOC_STATE_FREE, "the last byte of a free block is not free");
+    CHECK(inspect(middle + size).state == PYMALLOC_STATE_ALLOCATED, "the block after a free one is not allocated");
     CHECK(inspect(middle - 1).state == PYMALLOC_STATE_ALLOCATED, "the block before a free one is not allocated");
-    void *again = hide(malloc(lonely));
+    void *again = hide(malloc(lonely.size));
     CHECK(again == middle, "the pool with one free block is not the next to be used: %p, not %p", again, (void *)middle);
     free(again);
+}
 
-    for (int at = 0; at < count; at++)
-        free(hide(blocks[at]));
-    for (size_t at = 0; at < capacity; at++)
-        CHECK(inspect(start + at * fresh.block_size).state != PYMALLOC_STATE_ALLOCATED,
+/* The three states of a block. */
+static void blocks_are_untouched_then_allocated_then_free(void)
+{
+    begin_a_pool();
+    the_last_block_is_untouched();
+    fill_the_pool();
+    a_freed_block_is_free();
+    for (int at = 0; at < lonely.count; at++)
+        free(hide(lonely.blocks[at]));
+    for (size_t at = 0; at < lonely.capacity; at++)
+        CHECK(inspect(lonely.start + at * lonely.fresh.block_size).state != PYMALLOC_STATE_ALLOCATED,
               "all is freed, yet block %zu is still allocated", at);
 }
 
@@ -374,7 +399,7 @@ int main(void)
     require_pymalloc();
     layers_come_in_order();
     size_classes_waste_little();
-    a_pool_is_cut_into_equal_blocks();
+    a_pool_is_carved_into_equal_blocks();
     blocks_are_untouched_then_allocated_then_free();
     other_layers_are_free_once_freed();
     aligned_blocks_are_found();
