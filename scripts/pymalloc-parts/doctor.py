@@ -22,6 +22,8 @@ WELL, ILL, MISTAKE = 0, 1, 2
 FORMAT = 1
 # Characters of a command line that are shown.
 COMMAND = 80
+# Processes that are named, of those that cannot be looked at.
+NAMED = 5
 # What is started to be looked at where no process is named.
 WAITING = "import sys; sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
 
@@ -118,8 +120,11 @@ def lines(report):
         yield f"process {seen.process.pid}: {printable(seen.process.command)[:COMMAND]}"
         for finding in seen.findings:
             yield from two_lines(finding, "  ")
-    for finding in report.unreadable.values():
-        yield from two_lines(finding, "")
+    first, *others = report.unreadable.values() or [None]
+    if first:
+        yield from two_lines(first, "")
+    if others:
+        yield f"{'':<8} nor may {len(others)} other{'s' if len(others) > 1 else ''}, among these {', '.join(map(str, [*report.unreadable][1 : 1 + NAMED]))}"
     yield summary(report)
 
 

@@ -1,12 +1,12 @@
 """What the system tells of a process, and of itself: read from /proc and /sys, judged nowhere.
 
-Owns: the paths that are read, and their forms. What must hold: nothing is changed and nothing is run; what cannot be read is None or empty, but for the
-files that say what is loaded, without which there is nothing to tell: then it is `Unreadable`.
+Owns: the paths that are read, and their forms. What must hold: nothing is changed and nothing is run, least of all what belongs to the process, which may be anybody's;
+what cannot be read is None or empty, but for the files that say what is loaded, without which there is nothing to tell: then it is `Unreadable`.
 """
 
+import errno
 import functools
 import io
-import mmap
 import os
 import re
 import stat
@@ -18,6 +18,8 @@ import programs
 AT_SECURE = 23
 # Bytes of the start of a loaded file: its headers and notes are in there.
 HEAD = 1 << 16
+# A file is read in pieces of so many bytes, and no more of them: a library that is larger has no allocator at its end.
+PIECE, PIECES = 1 << 22, 256
 # Limits that are none: cgroups write so large a number, or "max".
 NO_LIMIT = 1 << 60
 CGROUPS = "/sys/fs/cgroup"
@@ -47,9 +49,10 @@ def text(path):
 class Mapped:
     """A file that is mapped into a process."""
 
-    def __init__(self, path, start, device, inode):
+    def __init__(self, path, start):
         self.path = re.sub(r" \(deleted\)$", "", path)
-        self.start, self.device, self.inode = start, device, inode
+        self.is_deleted = self.path != path
+        self.start = start
         self.name = os.path.basename(self.path)
 
 
@@ -93,7 +96,7 @@ class Process:
     def program(self):
         """What the ELF header of its program says; None where that cannot be read."""
         try:
-            with open(f"/proc/{self.pid}/exe", "rb") as file:
+            with open_plain(f"/proc/{self.pid}/exe") as file:
                 return programs.read_elf(file)
         except (OSError, programs.Refusal):
             return None
@@ -111,13 +114,10 @@ class Process:
         return None, None
 
     def version_of(self, file):
-        """The version in pymalloc's note of a mapped file: from the file if that is still the one, or else from the memory of the process."""
-        path = self.in_its_root(file.path)
+        """The version in pymalloc's note of a mapped file: from the file if that is still there, or else from the memory of the process."""
         try:
-            facts = os.stat(path)
-            if (facts.st_dev, facts.st_ino) == (file.device, file.inode) or facts.st_ino == file.inode:
-                with open(path, "rb") as opened:
-                    return programs.read_elf(opened).version
+            with self.open_mapped(file) as opened:
+                return programs.read_elf(opened).version
         except (OSError, AttributeError, programs.Refusal):
             pass
         try:
@@ -126,16 +126,18 @@ class Process:
                 head = io.BytesIO(memory.read(HEAD))
             head.name = file.path
             return programs.read_elf(head).version
-        except (OSError, AttributeError, programs.Refusal):
+        except (OSError, AttributeError, OverflowError, programs.Refusal):
             return None
 
+    def open_mapped(self, file):
+        """Opens a mapped file, if it is still by its path. It belongs to whoever is looked at: what is no plain file is not waited for."""
+        if file.is_deleted:
+            raise FileNotFoundError(file.path)
+        return open_plain(self.in_its_root(file.path))
+
     def was_replaced(self, path):
-        """Whether the file that a process has mapped by this path is no longer the one that lies there."""
-        file = next((file for file in self.maps.values() if file.path == path), None)
-        try:
-            return bool(file) and os.stat(self.in_its_root(path)).st_ino != file.inode
-        except OSError:
-            return bool(file)
+        """Whether the file that the process has mapped by this path is no longer the one that lies there."""
+        return any(file.is_deleted for file in self.maps.values() if file.path == path)
 
     def is_privileged(self):
         """Whether it was started with more rights than its user has, so that the dynamic linker ignores LD_PRELOAD."""
@@ -179,23 +181,61 @@ class Process:
     def defines(self, name):
         """Whether the program itself exports a function of this name."""
         try:
-            with open(f"/proc/{self.pid}/exe", "rb") as file:
+            with open_plain(f"/proc/{self.pid}/exe") as file:
                 return programs.exports(file, name.encode())
         except (OSError, programs.Refusal):
             return False
 
     def files_with(self, texts):
         """(path, text) for each mapped file with one of these texts in it, each of which a library carries that is linked in."""
-        for path in dict.fromkeys([self.exe, *(file.path for file in self.maps.values())]):
-            own = f"/proc/{self.pid}/exe" if path == self.exe else self.in_its_root(path)
+        for file in self.maps.values():
             try:
-                with open(own, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    for known in texts:
-                        if content.find(known) >= 0:
-                            yield path, known
-                            break
-            except (OSError, ValueError):
+                with open_plain(f"/proc/{self.pid}/exe") if file.path == self.exe else self.open_mapped(file) as opened:
+                    known = first_in(opened, texts)
+            except OSError:
                 continue
+            if known:
+                yield file.path, known
+
+    def c_library(self):
+        """The newest version of symbols that its GNU C library has, as numbers; None where there is none, or it cannot be read."""
+        for file in self.maps.values():
+            if re.fullmatch(r"libc(\.so\.6|-2\.\d+\.so)", file.name):
+                try:
+                    with self.open_mapped(file) as opened:
+                        return newest_symbols(opened)
+                except OSError:
+                    return None
+        return None
+
+
+def open_plain(path):
+    """Opens a plain file, and nothing that would have to be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", path)
+    return open(descriptor, "rb")
+
+
+def first_in(file, texts):
+    """The first of some texts that is found in an open file; read, not mapped, since it may be cut short meanwhile."""
+    longest = max(map(len, texts))
+    before = b""
+    for _ in range(PIECES):
+        piece = file.read(PIECE)
+        for known in texts:
+            if known in before + piece:
+                return known
+        if not piece:
+            break
+        before = piece[-longest:]
+    return None
+
+
+def newest_symbols(file):
+    """The newest version of symbols of the GNU C library that an open file names, as numbers."""
+    return max((tuple(map(int, found)) for found in re.findall(rb"GLIBC_(\d+)\.(\d+)\0", file.read(PIECE * PIECES))), default=None)
 
 
 def mapped_files(lines):
@@ -205,9 +245,8 @@ def mapped_files(lines):
         words = line.rstrip("\n").split(None, 5)
         if len(words) < 6 or not words[5].startswith("/"):
             continue
-        major, minor = (int(word, 16) for word in words[3].split(":"))
-        file = Mapped(words[5], int(words[0].split("-")[0], 16), os.makedev(major, minor), int(words[4]))
-        if ".so" in file.name or line.split()[1][2] == "x":
+        file = Mapped(words[5], int(words[0].split("-")[0], 16))
+        if ".so" in file.name or words[1][2] == "x":
             files.setdefault(file.path, file)
     return files
 

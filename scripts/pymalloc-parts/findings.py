@@ -121,7 +121,7 @@ def why_not_loaded(process):
     program = process.program
     if variables.is_off(process.environment or {}):
         yield problem("off", "it is off: PYMALLOC_CONF says so", "take `off` out of PYMALLOC_CONF")
-    if program and not program.linker and not process.exe.endswith(".so.2"):
+    if program and not program.linker and not process.exe.rpartition("/")[2].startswith("ld-"):
         yield problem("static", "the program is statically linked, and such programs ignore LD_PRELOAD", "link it with libpymalloc.a")
     if process.is_privileged():
         how = process.privileges_of_its_file() or "started with more rights than its user has"
@@ -140,9 +140,15 @@ def why_not_loaded(process):
 
 def why_not_loadable(process, path):
     """Why a file that LD_PRELOAD names was not loaded."""
+    if "/" not in path:
+        text = f"LD_PRELOAD names {path} without a folder, and the dynamic linker does not find it in its own"
+        yield problem("no-folder", text, "give it the whole path, as `pymalloc run --print` shows it")
+        return
     try:
-        with open(process.in_its_root(path), "rb") as file:
+        with facts.open_plain(process.in_its_root(path)) as file:
             elf = programs.read_elf(file)
+            file.seek(0)
+            needed = facts.newest_symbols(file)
     except FileNotFoundError:
         yield problem("no-file", f"LD_PRELOAD names {path}, which is not there", "give it the path that `pymalloc run --print` shows")
         return
@@ -152,11 +158,11 @@ def why_not_loadable(process, path):
     if not elf or process.program and elf.kind != process.program.kind:
         machine = process.program.machine() if process.program else "another machine"
         yield problem("other-machine", f"{path} is for another machine than the program", f"give it the library for {machine}")
-    elif process.program and process.program.linker:
-        try:
-            programs.check_loads(process.in_its_root(process.program.linker), process.in_its_root(path))
-        except (OSError, programs.Refusal) as refusal:
-            yield problem("not-loadable", f"{refusal}", "take the wheel, whose library is for the GNU C library 2.17 and newer: pip install pymalloc")
+        return
+    there = process.c_library()
+    if needed and there and needed > there:
+        text = "{} needs GLIBC_{}.{}, and the program's C library has GLIBC_{}.{} at most".format(path, *needed, *there)
+        yield problem("not-loadable", text, "take the wheel, whose library is for the GNU C library 2.17 and newer: pip install pymalloc")
 
 
 # --- Whether it serves

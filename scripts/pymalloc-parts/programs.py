@@ -18,6 +18,8 @@ from basics import CANNOT_RUN, NOT_FOUND, OWN_FAILURE, Refusal, present
 INTERPRETERS = 5
 # As many bytes as are read of a part of an ELF file; the parts that are read are far smaller.
 SEGMENT = 1 << 16
+# As many bytes of a table of symbols; those of the largest programs have less.
+SYMBOLS = 1 << 26
 # CPython by its names, under which PYTHONMALLOC counts.
 PYTHON = re.compile(r"python(\d+(\.\d+)*)?[dtmu]*")
 # Programs that are known to open their plugins with RTLD_DEEPBIND, so that these free with the C library: PHP with its extensions.
@@ -60,7 +62,7 @@ def read_elf(file):
             else:  # PT_NOTE
                 found = found._replace(version=found.version or version_in(content, order))
         return found
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError, OverflowError):
         raise Refusal(CANNOT_RUN, f"{file.name}: a damaged ELF file") from None
 
 
@@ -90,15 +92,15 @@ def exports(file, name):
             if what != 11:  # SHT_DYNSYM
                 continue
             file.seek(at)
-            symbols = file.read(length)
+            symbols = file.read(min(length, SYMBOLS) // 24 * 24)
             file.seek(table + link * size + 24)
             names, names_length = struct.unpack(order + "QQ", file.read(16))
             file.seek(names)
-            texts = file.read(names_length)
+            texts = file.read(min(names_length, SYMBOLS))
             for start, _, _, section in struct.iter_unpack(order + "IBBH16x", symbols):
                 if section and texts[start : start + len(name) + 1] == name + b"\0":
                     return True
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError, OverflowError):
         pass  # without sections, or a damaged file: nothing is known of it
     return False
 

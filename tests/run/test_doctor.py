@@ -185,6 +185,15 @@ class Doctor(installed.Test):
         pid = self.python(on_it=False, env=self.with_library("/no/libpymalloc.so"))
         self.finds(pid, "problem", "no-file", "LD_PRELOAD names /no/libpymalloc.so, which is not there")
 
+    def test_a_bare_name(self):
+        self.finds(self.python(on_it=False, env=self.with_library("libpymalloc.so")), "problem", "no-folder", "without a folder")
+
+    def test_what_is_no_file_is_not_waited_for(self):
+        path = self.path("libpymalloc.so")
+        pid = self.python(on_it=False, env=self.with_library(path))
+        os.mkfifo(path)
+        self.finds(pid, "problem", "no-file", "which cannot be read: not a plain file")
+
     def test_a_library_for_another_machine(self):
         with open(installed.LIBRARY, "rb") as file:
             content = bytearray(file.read())
@@ -198,7 +207,7 @@ class Doctor(installed.Test):
         pid = self.python(on_it=False, env=self.with_library(path))
         with open(installed.LIBRARY, "rb") as file:
             self.write("libpymalloc.so", re.sub(rb"GLIBC_2(\.\d+)\0", rb"GLIBC_9\1\0", file.read()))
-        self.finds(pid, "problem", "not-loadable", r"needs GLIBC_9\.")
+        self.finds(pid, "problem", "not-loadable", r"needs GLIBC_9\.\d+, and the program's C library has GLIBC_2\.\d+ at most")
         shutil.copy(installed.LIBRARY, path)
         self.finds(pid, "problem", "not-loaded", "though LD_PRELOAD names it")
 
@@ -361,6 +370,8 @@ class Doctor(installed.Test):
         told = json.loads(done.stdout)
         self.assertEqual((done.returncode, told["status"], told["processes"]), (2, 2, []))
         self.assertEqual((told["unreadable"][0]["pid"], told["unreadable"][0]["name"]), (pid, "unreadable"))
+        shown = self.ask(str(pid), str(os.getpid()), user=NOBODY).stdout
+        self.assertRegex(shown, rf"(?m)\Aproblem  process {pid} may not be looked at\n.*->.*\n +nor may \d+ others?, among these .*{os.getpid()}")
 
     def test_mistakes_in_the_call(self):
         for arguments, said in ((["x"], "invalid int value"), (["0"], "a number above 0"), (["--jso"], "unrecognized"), (["--python", "x", "1"], "goes with no")):
