@@ -2,11 +2,18 @@
 //!
 //! What must hold: what is on its way to the system is in no table. What it refuses to unmap has no pages when it is noted as stuck.
 
-use super::{MAPPINGS, Mappings, count_held, lock_with_room_for_block, split_start, uncount_held};
+use super::held::{count_held, uncount_held};
+use super::mappings::{MAPPINGS, Mappings};
+use super::part::split_start;
 use crate::os;
 use crate::registry::{Entry, Registry, lock_with_room};
 use crate::sync::Guard;
 use core::ptr::NonNull;
+
+/// Locks the mappings, with room for a block more. `None` when the system has no memory for that.
+pub(super) fn lock_with_room_for_block() -> Option<Guard<'static, Mappings>> {
+    lock_with_room(&MAPPINGS, Mappings::live, stuck_memory)
+}
 
 /// Locks the mappings, with room for a stuck one more. `None` when the system has no memory for that.
 #[inline(never)]

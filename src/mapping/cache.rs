@@ -8,8 +8,8 @@
 //!
 //! The end of a mapping may be *lazy*: the system may take its pages at any moment. It does not count as resident.
 
+use super::part::{fits, has_room, joined, split_start, touches};
 use super::written::{UNWRITTEN_PART, written_part};
-use super::{fits, has_room, touches};
 use crate::registry::Entry;
 
 /// The most freed mappings that are kept. Few, since they are searched one by one.
@@ -77,7 +77,7 @@ impl Kept {
     fn split_start(&mut self, bytes: usize) -> Entry {
         debug_assert!(bytes <= self.written);
         self.written -= bytes;
-        let start = super::split_start(&mut self.whole, bytes);
+        let start = split_start(&mut self.whole, bytes);
         self.lazy = self.lazy.min(self.whole.size);
         start
     }
@@ -101,7 +101,7 @@ impl Kept {
         };
         let join = touches(&lower.whole, &upper.whole) && lower.unwritten() == 0;
         join.then(|| Kept {
-            whole: super::joined(&lower.whole, &upper.whole),
+            whole: joined(&lower.whole, &upper.whole),
             written: lower.whole.size + upper.written,
             lazy: upper.lazy + if upper.resident() == 0 { lower.lazy } else { 0 },
         })

@@ -2,9 +2,9 @@
 //!
 //! What must hold: what the system is told about a mapping it is told while that is in no table, with the lock free.
 
-use super::MAPPINGS;
 use super::back::return_to_system;
 use super::cache::Kept;
+use super::mappings::MAPPINGS;
 use crate::budget::KEPT_FOR_OWN;
 use crate::os;
 

@@ -3,11 +3,15 @@
 //! What it owns: such blocks, each a whole mapping, found by its address in a registry, so that it costs no
 //! header, can be resized by `mremap` without copying, and no stray pointer is mistaken for one.
 //!
-//! - `cache`: freed mappings, kept up to `conf::MAPPING_CACHE` bytes and what is retained.
-//! - `stuck`: mappings that the system refused to unmap.
+//! From top to ground:
 //! - `keep`: how freed mappings are kept, and what may not stay is found.
 //! - `back`: how freed mappings go back to the system, and how what it refuses serves again.
+//! - `mappings`: all of them, and what may stay.
+//! - `cache`: freed mappings, kept up to `conf::MAPPING_CACHE` bytes and what is retained.
+//! - `stuck`: mappings that the system refused to unmap.
 //! - `written`: how much of a freed mapping was ever written.
+//! - `held`: their bytes, to be read without a lock.
+//! - `part`: what fits, what touches, and how mappings are split and joined.
 //!
 //! What must hold: no system call is made with the lock held. A mapping that the system is working on is in no table; there is
 //! room for it when it comes back. A child that is forked in that moment has no thread that would bring it back: it stays mapped there, one a
@@ -15,231 +19,32 @@
 
 mod back;
 mod cache;
+mod held;
 mod keep;
+mod mappings;
+mod part;
 mod stuck;
 mod written;
 
-use crate::conf;
-use crate::layout::layout;
 use crate::os;
-use crate::registry::{Entry, Registry, lock_with_room};
-use crate::retain::{self, Retained};
-use crate::sync::{Guard, Lock};
-use back::return_to_system;
+use crate::registry::Entry;
+use crate::retain;
 pub use back::{allocate_stuck, let_go, stuck_memory, take_stuck};
-use cache::{Cache, Kept};
+use back::{lock_with_room_for_block, return_to_system};
+use cache::Kept;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering};
+pub use held::held_bytes;
+use held::{count_change, count_held};
 use keep::keep;
 pub use keep::{decay, give_up, give_up_for_own, trim};
-use stuck::Stuck;
+pub use mappings::{LAYOUT, MAPPINGS};
 use written::written_part;
-
-/// A kept mapping serves a request only if at most this part of it (1/4) would be left over, so that a small block
-/// does not hold on to a large mapping.
-const SPARE_PART: usize = 4;
-
-pub struct Mappings {
-    live: Registry,
-    live_bytes: usize,
-    live_count: usize,
-    cache: Cache,
-    stuck: Stuck,
-    /// What is kept beyond `conf::MAPPING_CACHE`.
-    retained: Retained,
-}
-
-pub static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
-    live: Registry::empty(),
-    live_bytes: 0,
-    live_count: 0,
-    cache: Cache::empty(),
-    stuck: Stuck::empty(),
-    retained: Retained::nothing(),
-});
-
-/// See `layout`.
-pub const LAYOUT: u64 = layout! {
-    Mappings { live_bytes, live_count, cache }
-    Cache { bytes, lazy_bytes }
-    Lock<Mappings> {}
-};
-
-/// Bytes of blocks and of freed mappings that are kept. Written when the system maps or unmaps.
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-/// Bytes of blocks and of freed mappings that are kept.
-pub fn held_bytes() -> usize {
-    // Relaxed, here and below: an account.
-    HELD.load(Ordering::Relaxed)
-}
-
-fn count_held(bytes: usize) {
-    HELD.fetch_add(bytes, Ordering::Relaxed);
-}
-
-fn uncount_held(bytes: usize) {
-    HELD.fetch_sub(bytes, Ordering::Relaxed);
-}
 
 /// A block that was allocated.
 pub struct Mapped {
     pub address: NonNull<u8>,
     /// Whether every byte is known to be zero.
     pub zeroed: bool,
-}
-
-fn has_room(entry: &Entry, size: usize, align: usize) -> bool {
-    entry.size >= size && entry.address & (align - 1) == 0
-}
-
-fn fits(entry: &Entry, size: usize, align: usize) -> bool {
-    has_room(entry, size, align) && entry.size - size <= entry.size / SPARE_PART
-}
-
-fn touches(one: &Entry, other: &Entry) -> bool {
-    one.address + one.size == other.address || other.address + other.size == one.address
-}
-
-/// Two that touch, as one.
-fn joined(one: &Entry, other: &Entry) -> Entry {
-    Entry {
-        address: one.address.min(other.address),
-        size: one.size + other.size,
-    }
-}
-
-/// Takes so many bytes off the start.
-fn split_start(entry: &mut Entry, bytes: usize) -> Entry {
-    let start = entry.address;
-    entry.address += bytes;
-    entry.size -= bytes;
-    Entry {
-        address: start,
-        size: bytes,
-    }
-}
-
-impl Mappings {
-    fn live(&mut self) -> &mut Registry {
-        &mut self.live
-    }
-
-    fn stuck_by_start(&mut self) -> &mut Registry {
-        self.stuck.by_start()
-    }
-
-    fn stuck_by_end(&mut self) -> &mut Registry {
-        self.stuck.by_end()
-    }
-
-    /// Counts a live block that was entered.
-    fn count(&mut self, entry: &Entry) {
-        self.live_bytes += entry.size;
-        self.live_count += 1;
-    }
-
-    fn uncount(&mut self, entry: &Entry) {
-        self.live_bytes -= entry.size;
-        self.live_count -= 1;
-    }
-
-    /// Enters a live block, for which there is room.
-    fn enter(&mut self, entry: Entry) {
-        self.live.insert(entry);
-        self.count(&entry);
-    }
-
-    /// Enters a live block that was promised.
-    fn fulfil(&mut self, entry: Entry) {
-        self.live.fulfil(entry);
-        self.count(&entry);
-    }
-
-    /// Takes a live block out, if `address` is one.
-    fn leave(&mut self, address: usize) -> Option<Entry> {
-        let entry = self.live.remove(address)?;
-        self.uncount(&entry);
-        Some(entry)
-    }
-
-    /// Takes a live block out that comes back, at this address or another.
-    fn leave_for_a_while(&mut self, address: usize) -> Option<Entry> {
-        let entry = self.live.remove_for_a_while(address)?;
-        self.uncount(&entry);
-        Some(entry)
-    }
-
-    /// Bytes of freed mappings that may be kept, lazy ones included.
-    fn capacity(&self) -> usize {
-        conf::MAPPING_CACHE
-            .get()
-            .saturating_add(self.retained.wanted())
-    }
-
-    /// Bytes of freed mappings that may stay resident.
-    fn resident_capacity(&self) -> usize {
-        conf::MAPPING_CACHE
-            .get()
-            .saturating_add(self.retained.resident())
-    }
-
-    /// Takes what must go first to make the cache smaller by so many bytes, or with `resident` what of it is not lazy. With `lesson` it is
-    /// wanted, should it be asked for again soon.
-    fn give_back(&mut self, bytes: usize, resident: bool, lesson: bool) -> Option<Entry> {
-        if let Some(entry) = self.cache.take_unwritten() {
-            // No lesson: it costs nothing to ask for them again.
-            return Some(entry);
-        }
-        let pages = os::round_to_pages(bytes).unwrap_or(usize::MAX);
-        let entry = self.cache.take_oldest_end(pages, resident)?;
-        if lesson {
-            self.retained.give_back(entry.size, retain::now());
-        }
-        Some(entry)
-    }
-
-    /// Takes something that may not stay, when `more` bytes are about to be kept. `None` when nothing must go.
-    fn surplus(&mut self, more: usize) -> Option<Entry> {
-        let over = (self.cache.bytes + more).saturating_sub(self.capacity());
-        if over > 0 && self.cache.bytes > 0 {
-            return self.give_back(over, false, true);
-        }
-        let over = self
-            .cache
-            .resident_bytes()
-            .saturating_sub(self.resident_capacity());
-        (over > 0).then(|| self.give_back(over, true, true))?
-    }
-
-    /// Bytes of what is wanted that are unused.
-    fn unused(&self) -> usize {
-        self.cache.bytes.saturating_sub(conf::MAPPING_CACHE.get())
-    }
-
-    /// Tells what of the wanted bytes is unused. For changes of the cache, `in_turn`.
-    #[inline(never)]
-    fn observe(&mut self, in_turn: bool) {
-        if self.retained.wanted() == 0 {
-            return;
-        }
-        let (unused, live) = (self.unused(), self.live_bytes);
-        match in_turn {
-            true => self.retained.observe_in_turn(unused, live, retain::now),
-            false => self.retained.observe(unused, live, retain::now()),
-        };
-    }
-
-    /// Wants so many bytes less, as far as they are unused. Tells how many are to go.
-    fn give_up(&mut self, bytes: usize) -> usize {
-        let unused = self.unused();
-        self.retained.give_up(bytes, unused)
-    }
-}
-
-/// Locks the mappings, with room for a block more. `None` when the system has no memory for that.
-fn lock_with_room_for_block() -> Option<Guard<'static, Mappings>> {
-    lock_with_room(&MAPPINGS, Mappings::live, stuck_memory)
 }
 
 /// Makes a freed mapping that is in no table a block of `size` bytes. `None`, and it went back, when the system refuses.
@@ -314,14 +119,6 @@ pub fn allocate(
     mappings.fulfil(entry);
     drop(mappings);
     handed_out(entry, is_zero, zeroed)
-}
-
-/// Counts a mapping of another size than before.
-fn count_change(before: usize, after: usize) {
-    match after > before {
-        true => count_held(after - before),
-        false => uncount_held(before - after),
-    }
 }
 
 /// The block that was entered, zeroed if that is wanted and can be had.

@@ -3,7 +3,7 @@
 //! What it owns: their addresses, by start and by end. Their pages have gone back, so that they read as zeroes. They serve every layer
 //! (blocks of any size, arenas) when the system maps no more. Those that touch are one.
 
-use super::{joined, split_start};
+use super::part::{joined, split_start};
 use crate::registry::{Entry, Registry};
 
 pub struct Stuck {

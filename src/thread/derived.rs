@@ -17,7 +17,7 @@ mod initial_exec {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod always_sentinel {
-    use super::super::{SENTINELS, sentinel};
+    use super::super::sentinels::{SENTINELS, sentinel};
     use crate::heap::{Heap, SlotTable};
 
     pub fn heap() -> *const Heap {

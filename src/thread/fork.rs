@@ -21,7 +21,7 @@
 //!
 //! In the other direction there is nothing: the library calls no function of the C library that takes a lock while it holds one of its own.
 
-use super::own;
+use super::current::own;
 use crate::c_library;
 use crate::heap::heaps;
 use core::ffi::{CStr, c_char, c_void};

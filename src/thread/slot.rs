@@ -74,7 +74,7 @@ macro_rules! store {
 macro_rules! pointers {
     ($heap:literal, $table:literal) => {
         use crate::heap::{Heap, SlotTable};
-        use crate::thread::{SENTINELS, Sentinels};
+        use crate::thread::sentinels::{SENTINELS, Sentinels};
         use core::arch::global_asm;
         use core::mem::offset_of;
 
@@ -130,7 +130,7 @@ mod initial_exec {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod with_key {
-    use super::super::{SENTINELS, number_of_sentinel, sentinel};
+    use super::super::sentinels::{SENTINELS, number_of_sentinel, sentinel};
     use crate::heap::{Heap, SlotTable};
     use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,0 +1,160 @@
+//! All mappings: the blocks, and what is kept of freed ones.
+//!
+//! What it owns: `MAPPINGS`, behind the one lock of the mappings, and what may stay of them.
+
+use super::cache::Cache;
+use super::stuck::Stuck;
+use crate::conf;
+use crate::layout::layout;
+use crate::os;
+use crate::registry::{Entry, Registry};
+use crate::retain::{self, Retained};
+use crate::sync::Lock;
+
+pub struct Mappings {
+    pub(super) live: Registry,
+    pub(super) live_bytes: usize,
+    pub(super) live_count: usize,
+    pub(super) cache: Cache,
+    pub(super) stuck: Stuck,
+    /// What is kept beyond `conf::MAPPING_CACHE`.
+    pub(super) retained: Retained,
+}
+
+pub static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
+    live: Registry::empty(),
+    live_bytes: 0,
+    live_count: 0,
+    cache: Cache::empty(),
+    stuck: Stuck::empty(),
+    retained: Retained::nothing(),
+});
+
+/// See `layout`.
+pub const LAYOUT: u64 = layout! {
+    Mappings { live_bytes, live_count, cache }
+    Cache { bytes, lazy_bytes }
+    Lock<Mappings> {}
+};
+
+impl Mappings {
+    pub(super) fn live(&mut self) -> &mut Registry {
+        &mut self.live
+    }
+
+    pub(super) fn stuck_by_start(&mut self) -> &mut Registry {
+        self.stuck.by_start()
+    }
+
+    pub(super) fn stuck_by_end(&mut self) -> &mut Registry {
+        self.stuck.by_end()
+    }
+
+    /// Counts a live block that was entered.
+    pub(super) fn count(&mut self, entry: &Entry) {
+        self.live_bytes += entry.size;
+        self.live_count += 1;
+    }
+
+    pub(super) fn uncount(&mut self, entry: &Entry) {
+        self.live_bytes -= entry.size;
+        self.live_count -= 1;
+    }
+
+    /// Enters a live block, for which there is room.
+    pub(super) fn enter(&mut self, entry: Entry) {
+        self.live.insert(entry);
+        self.count(&entry);
+    }
+
+    /// Enters a live block that was promised.
+    pub(super) fn fulfil(&mut self, entry: Entry) {
+        self.live.fulfil(entry);
+        self.count(&entry);
+    }
+
+    /// Takes a live block out, if `address` is one.
+    pub(super) fn leave(&mut self, address: usize) -> Option<Entry> {
+        let entry = self.live.remove(address)?;
+        self.uncount(&entry);
+        Some(entry)
+    }
+
+    /// Takes a live block out that comes back, at this address or another.
+    pub(super) fn leave_for_a_while(&mut self, address: usize) -> Option<Entry> {
+        let entry = self.live.remove_for_a_while(address)?;
+        self.uncount(&entry);
+        Some(entry)
+    }
+
+    /// Bytes of freed mappings that may be kept, lazy ones included.
+    pub(super) fn capacity(&self) -> usize {
+        conf::MAPPING_CACHE
+            .get()
+            .saturating_add(self.retained.wanted())
+    }
+
+    /// Bytes of freed mappings that may stay resident.
+    pub(super) fn resident_capacity(&self) -> usize {
+        conf::MAPPING_CACHE
+            .get()
+            .saturating_add(self.retained.resident())
+    }
+
+    /// Takes what must go first to make the cache smaller by so many bytes, or with `resident` what of it is not lazy. With `lesson` it is
+    /// wanted, should it be asked for again soon.
+    pub(super) fn give_back(
+        &mut self,
+        bytes: usize,
+        resident: bool,
+        lesson: bool,
+    ) -> Option<Entry> {
+        if let Some(entry) = self.cache.take_unwritten() {
+            // No lesson: it costs nothing to ask for them again.
+            return Some(entry);
+        }
+        let pages = os::round_to_pages(bytes).unwrap_or(usize::MAX);
+        let entry = self.cache.take_oldest_end(pages, resident)?;
+        if lesson {
+            self.retained.give_back(entry.size, retain::now());
+        }
+        Some(entry)
+    }
+
+    /// Takes something that may not stay, when `more` bytes are about to be kept. `None` when nothing must go.
+    pub(super) fn surplus(&mut self, more: usize) -> Option<Entry> {
+        let over = (self.cache.bytes + more).saturating_sub(self.capacity());
+        if over > 0 && self.cache.bytes > 0 {
+            return self.give_back(over, false, true);
+        }
+        let over = self
+            .cache
+            .resident_bytes()
+            .saturating_sub(self.resident_capacity());
+        (over > 0).then(|| self.give_back(over, true, true))?
+    }
+
+    /// Bytes of what is wanted that are unused.
+    pub(super) fn unused(&self) -> usize {
+        self.cache.bytes.saturating_sub(conf::MAPPING_CACHE.get())
+    }
+
+    /// Tells what of the wanted bytes is unused. For changes of the cache, `in_turn`.
+    #[inline(never)]
+    pub(super) fn observe(&mut self, in_turn: bool) {
+        if self.retained.wanted() == 0 {
+            return;
+        }
+        let (unused, live) = (self.unused(), self.live_bytes);
+        match in_turn {
+            true => self.retained.observe_in_turn(unused, live, retain::now),
+            false => self.retained.observe(unused, live, retain::now()),
+        };
+    }
+
+    /// Wants so many bytes less, as far as they are unused. Tells how many are to go.
+    pub(super) fn give_up(&mut self, bytes: usize) -> usize {
+        let unused = self.unused();
+        self.retained.give_up(bytes, unused)
+    }
+}
