@@ -81,7 +81,7 @@ pub fn allocate_zeroed_beyond_pools(size: usize, align: usize) -> *mut u8 {
 fn refill(class: usize) -> Option<*mut u8> {
     let block = thread::with_heap(|heap| heap::refill(heap, class));
     block.filter(|block| !block.is_null()).or_else(|| {
-        // What the system refuses to unmap serves small blocks as well when it maps no more.
+        // A mapping that the system refused to unmap serves small blocks as well when it maps no more.
         let stuck = mapping::allocate_stuck(TABLE[class].block_size as usize)?;
         Some(stuck.as_ptr())
     })
@@ -111,7 +111,7 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
             && let Some(run) = large::allocate(size.max(1))
         {
             if run.raised_the_peak {
-                // What pools retain would add to the peak.
+                // Memory that pools retain would add to the peak.
                 heap::give_up(size);
             }
             return Some(Fresh {

@@ -17,7 +17,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Between two looks at what is retained: a few times the shortest stretch after which something counts as unused.
+/// Between two decays of retained memory: a few times the shortest stretch after which something counts as unused.
 const PURGE_MILLISECONDS: usize = 100;
 
 /// Between two times that the collector is told the figures. The first comes soon, since many a process is short, and each of the next after twice
@@ -27,7 +27,7 @@ const FIGURES_MILLISECONDS: u64 = 1000;
 /// To count a large heap takes time: at most a part in so many of it goes into that.
 const COUNTING_PART: u64 = 100;
 
-/// The longest sleep, in milliseconds: a day. Then it looks, and sleeps again.
+/// The longest sleep, in milliseconds: a day. Then the thread wakes, and sleeps again.
 const LONGEST: u64 = 24 * 3600 * 1000;
 
 /// Signals that have asked for statistics, since the start.
@@ -59,7 +59,7 @@ impl Task {
         }
     }
 
-    /// Whether it is time. What was missed is not made up for.
+    /// Whether it is time. Missed times are not made up for.
     fn is_due(&mut self, now: u64) -> bool {
         let due = now >= self.next;
         if due {

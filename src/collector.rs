@@ -1,6 +1,6 @@
 //! What the process tells the collector of `pymalloc run`: that it has begun, its figures from time to time, and that it ends in an orderly way.
 //!
-//! The setting `collector` names the socket that the collector listens to. What is told goes through a connection of its own, so that nothing
+//! The setting `collector` names the socket that the collector listens to. Each message goes through a connection of its own, so that nothing
 //! stays open in the program, and ends with it:
 //!
 //! ```text

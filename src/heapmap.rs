@@ -15,8 +15,8 @@
 //!    "mappings":[["7f..",bytes,resident_bytes],...]}
 //! ```
 //!
-//! Each arena is put together while it is held still, and written after that: who reads the other end may be a thread of this process
-//! that allocates. Nothing here makes a page resident: what a page says about its blocks is looked at only if it is.
+//! Each arena is put together while it is held still, and written after that: the reader at the other end may be a thread of this process
+//! that allocates. Nothing here makes a page resident: the marks of blocks are read only on pages that are.
 
 use crate::arena::{self, View};
 use crate::conf;
@@ -102,14 +102,14 @@ static ROOM: SharedRoom = SharedRoom(UnsafeCell::new(Room {
 /// The process that a thread has the room in; 0 when nobody has it.
 static HOLDER: AtomicU32 = AtomicU32::new(0);
 
-/// Milliseconds between two looks whether the room is free: who has it may be waiting for the reader of a pipe.
+/// Milliseconds between two tries to get the room: the thread that has it may be waiting for the reader of a pipe.
 const PAUSE: u64 = 1;
-/// That often the last snapshot of a process looks: at exit, whoever has the room may never be done with it.
-const LOOKS_AT_EXIT: u32 = 1000;
+/// So often the last snapshot of a process tries: at exit, whoever has the room may never be done with it.
+const TRIES_AT_EXIT: u32 = 1000;
 
-/// Lends the room, when it is free. `None` when it was not so after `looks`. A process that was forked while a thread of its
+/// Lends the room, when it is free. `None` when it was not so after so many `tries`. A process that was forked while a thread of its
 /// parent had it finds the parent's number, and takes it. So `fork` need not wait, which a reader of the pipe may call.
-fn with_room<R>(mut looks: u32, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
+fn with_room<R>(mut tries: u32, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
     let own = os::process_id();
     loop {
         // Relaxed: the exchange below decides.
@@ -122,7 +122,7 @@ fn with_room<R>(mut looks: u32, work: impl FnOnce(&mut Room) -> R) -> Option<R> 
         {
             break;
         }
-        looks = looks.checked_sub(1)?;
+        tries = tries.checked_sub(1)?;
         os::sleep(PAUSE);
     }
     // SAFETY: this thread has the room.
@@ -213,7 +213,7 @@ impl Scratch {
         let pages = ARENA_SIZE / os::page_size();
         let resident = self.resident.get_mut(..pages).unwrap_or(&mut []);
         if !os::resident_pages(view.base, resident) {
-            // A sandbox does not let the process ask. What was purged is known anyway.
+            // A sandbox does not let the process ask. Purged pages are known anyway.
             resident.fill(1);
         }
         text.item().text("{").member(b"at").text("\"");
@@ -246,7 +246,7 @@ impl Scratch {
         text.text("]}");
     }
 
-    /// Writes what is known of a pool's blocks.
+    /// Writes the states of a pool's blocks.
     #[inline(never)]
     fn write_blocks(&mut self, text: &mut Text, pool: &Pool) {
         let blocks = pool.size_class().blocks as usize;
@@ -255,7 +255,7 @@ impl Scratch {
         let mut counts = [0; STATES.len()];
         for (index, place) in states.iter_mut().enumerate() {
             let address = pool.start() + index * pool.block_size();
-            // The mark lies on the page that the block starts on. What is neither untouched nor hidden and yet not resident is
+            // The mark lies on the page that the block starts on. A block that is neither untouched nor purged and yet not resident is
             // swapped out, and counts as in use.
             let page = (address & ARENA_MASK) >> shift;
             let state = match pool.block_at(address) {
@@ -338,8 +338,8 @@ pub fn append(last: bool) {
         return;
     }
     // Relaxed, here and below: changed only by the thread that has the room.
-    let looks = if last { LOOKS_AT_EXIT } else { u32::MAX };
-    let _ = with_room(looks, |room| {
+    let tries = if last { TRIES_AT_EXIT } else { u32::MAX };
+    let _ = with_room(tries, |room| {
         if ENDED.fetch_or(last, Ordering::Relaxed) {
             return;
         }

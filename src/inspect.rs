@@ -1,6 +1,6 @@
 //! What any address is: safe for every pointer, at any time.
 //!
-//! The arenas are held still while one looks, so that no header vanishes. The state of a block that other threads
+//! The arenas are held still meanwhile, so that no header vanishes. The state of a block that other threads
 //! use is the state at some moment during the call.
 
 use crate::arena::{self, Slot};
@@ -41,7 +41,7 @@ pub enum State {
     Allocated = 3,
 }
 
-/// What is known of an address.
+/// What an address is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Info {

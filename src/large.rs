@@ -47,7 +47,7 @@ pub fn size_of(run: &Pool) -> usize {
 pub fn free(run: &Pool) {
     arena::subtract_large(run.slots());
     // SAFETY: a large run is never owned, and the caller gives it up.
-    // Which of its pages the program has written nobody knows.
+    // Nobody knows which of its pages the program has written.
     unsafe { arena::release(ptr::from_ref(run).cast(), run.slots(), false) };
 }
 

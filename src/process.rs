@@ -49,7 +49,7 @@ extern "C" fn start(
 extern "C" fn end() {
     let prints = conf::STATS_AT_EXIT.get() != 0;
     if prints || !conf::heapmap_setting().is_empty() {
-        // What is written here must not change how the program ends.
+        // To write here must not change how the program ends.
         os::Signals::OF_WRITES.hold();
     }
     if prints {
@@ -60,7 +60,7 @@ extern "C" fn end() {
 
 /// Run by the C library last of all, when there is a collector.
 extern "C" fn end_with(status: c_int, _: *mut c_void) {
-    // It draws what is there when it is told of the end. In a program that the library is linked into, `end` comes later.
+    // It draws all that is there when it is told of the end. In a program that the library is linked into, `end` comes later.
     heapmap::append(true);
     collector::tell(Event::End(status));
 }

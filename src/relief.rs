@@ -1,4 +1,4 @@
-//! What the library gives back: before it takes new memory, when the system has no more, and when the program asks.
+//! Relief: the library gives memory back before it takes new, when the system has no more, and when the program asks.
 //!
 //! What must hold: the caller holds no lock.
 
@@ -10,7 +10,7 @@ use crate::retain;
 use crate::thread;
 use core::ptr;
 
-/// What is retained anywhere goes before so many bytes more are touched, if that raises the peak, as far as one call goes.
+/// Gives up retained memory of all kinds before so many bytes more are touched, if that raises the peak, as far as one call goes.
 #[inline(never)]
 pub fn make_room(bytes: usize) {
     if bytes > 0 {
@@ -30,11 +30,11 @@ pub fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
         .unwrap_or(ptr::null_mut())
 }
 
-/// From here on the system is asked first whether it would map so much: nothing that is kept is to go for an attempt that fails all the same.
+/// From here on the system is asked first whether it would map so much: no kept memory is to go for an attempt that fails all the same.
 const ASKED_FIRST: usize = 1 << 30;
 
 /// As `relieve`, for so many bytes in one piece. False at once where the system would not map them even if all came back that could: then
-/// nobody walks over anything, and nothing that is kept is lost. Else true: the attempt itself may have brought something back.
+/// nobody walks over anything, and no kept memory is lost. Else true: the attempt itself may have brought something back.
 #[cold]
 pub fn relieve_for(size: usize) -> bool {
     let may_come = size < ASKED_FIRST || could_come(size);
@@ -51,7 +51,7 @@ fn could_come(size: usize) -> bool {
     os::could_map_block(size.saturating_sub(at_most))
 }
 
-/// Unmaps everything that is kept for later, since the system has no more. True if there was anything. No pages go back: the system has no more
+/// Unmaps all that is kept for later, since the system has no more. True if there was anything. No pages go back: the system has no more
 /// addresses, mappings, or memory that it may promise, and purged pages still take all three. It walks over pools that have free blocks.
 #[cold]
 fn relieve() -> bool {

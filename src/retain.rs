@@ -1,4 +1,4 @@
-//! What is retained: memory that was given back and soon asked for again stays the next time.
+//! Retaining: memory that was given back and soon asked for again stays the next time.
 //!
 //! What it owns: the rule, for one kind of memory (free slots, pages inside pools, mappings), and `RETAINED`, the sum of all kinds. Each
 //! kind has a `Retained` behind its own lock. Nothing here reads the clock by itself but `now`.
@@ -12,13 +12,13 @@
 //! - *Resident*: for nothing at all, but they are taken from everyone else. It needs `REPETITIONS`, and all kinds together may retain
 //!   no more than `budget::retained` says.
 //!
-//! Wanted bytes that stay unused for a fifth of a second, or for as long as it took to want them, are forgotten. There is no timer: an idle process keeps what is
-//! retained until it works again.
+//! Wanted bytes that stay unused for a fifth of a second, or for as long as it took to want them, are forgotten. There is no timer: an idle process keeps
+//! them until it works again.
 //!
-//! A drop of more than may be retained is forgotten with all that was wanted before it. Whatever stayed would save little of what the
-//! program must fault in, should it ever grow like that again.
+//! A drop of more than may be retained is forgotten with all that was wanted before it. Should the program ever grow like that again, the little that stayed would save few of its
+//! faults.
 //!
-//! What must hold: `give_back` is told only of what would have stayed, had more been wanted. Otherwise what is wanted grows with every
+//! What must hold: `give_back` is told only of bytes that would have stayed, had more been wanted. Otherwise the wanted bytes grow with every
 //! turn. `RETAINED` is the sum of `resident` of all kinds.
 
 use crate::budget::{self, RETAINED_MOST, RETAINED_PART};
@@ -26,7 +26,7 @@ use crate::conf;
 use crate::os;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// What it costs to give a page of 4 KiB back and to fault it in again: two microseconds, more on a virtual machine. Measure a
+/// The cost of giving a page of 4 KiB back and faulting it in again: two microseconds, more on a virtual machine. Measure a
 /// loop of `madvise(MADV_DONTNEED)` and a write.
 const TURN_NANOSECONDS: u64 = 2000;
 /// A quarter of the time may go into such turns. With a tenth, `make demo` leaves 13 MiB more, and is no faster.
@@ -34,8 +34,8 @@ const PATIENCE: u64 = 4;
 /// Whatever the amount, this long ago is still soon: a few ticks of the coarse clock.
 const SOON_NANOSECONDS: u64 = 10_000_000;
 
-/// What was unused for as long is forgotten, however little it is. A slow machine, or a busy one, may well take this long between two
-/// needs. With a second, `make demo` leaves 14 MiB more. With what is soon for a few megabytes instead, programs
+/// Wanted memory that was unused for as long is forgotten, however little it is. A slow machine, or a busy one, may well take this long between two
+/// needs. With a second, `make demo` leaves 14 MiB more. With the `horizon` of a few megabytes instead, programs
 /// that keep buffers of 1 to 24 MiB in use fault twice as many pages when the machine is busy (`mappings.c reused`).
 const FORGET_NANOSECONDS: u64 = 200_000_000;
 
@@ -44,7 +44,7 @@ const FORGET_NANOSECONDS: u64 = 200_000_000;
 const REPETITIONS: usize = 2;
 
 /// However many bytes are about to be mapped, one call gives up no more than this (64 MiB) of each kind before, which takes some 6 ms: the system takes
-/// what is lazy anyway once it has no other memory. Measure `malloc` of a gibibyte where 400 MiB are retained: without, 35 ms.
+/// lazy memory anyway once it has no other. Measure `malloc` of a gibibyte where 400 MiB are retained: without, 35 ms.
 pub const MOST_AT_ONCE: usize = 64 << 20;
 
 /// See `Retained::observe_in_turn`. The clock takes as long as a tenth of what an arena does to take or release a pool.
@@ -136,10 +136,10 @@ pub struct Retained {
     returned_at: Moment,
     /// Bytes given back since any were last asked for again.
     dropped: usize,
-    /// The least of what is wanted that was unused since `since`.
+    /// The least of the wanted bytes that was unused since `since`.
     least_unused: usize,
     since: Moment,
-    /// What was unused when that was last told, and when: nothing happened since.
+    /// How much was unused when that was last told, and when: nothing happened since.
     latest_unused: usize,
     latest: Moment,
     /// Calls of `observe_in_turn`.
@@ -191,7 +191,7 @@ impl Retained {
     /// The one place where what is wanted changes, and how much of it stays resident while so much is `in_use`.
     #[inline(never)]
     fn change(&mut self, wanted: usize, in_use: usize) {
-        // What is resident already was proven.
+        // Resident bytes were proven before.
         let proven = !self.lazily
             || self.resident > 0
             || self.repeated >= wanted.saturating_mul(REPETITIONS);
@@ -269,7 +269,7 @@ impl Retained {
         }
     }
 
-    /// What was given back so long ago no longer counts.
+    /// Bytes given back so long ago no longer count.
     fn forget_late(&mut self, now: Moment) {
         if now.saturating_sub(self.returned_at) > horizon(self.returned) {
             self.returned = 0;
@@ -277,12 +277,12 @@ impl Retained {
         }
     }
 
-    /// Of what is wanted, so many bytes are unused now. True when less is wanted from now on. To be called wherever that changes,
+    /// So many of the wanted bytes are unused now. True when less is wanted from now on. To be called wherever that changes,
     /// and from time to time.
     #[inline(never)]
     pub fn observe(&mut self, unused: usize, in_use: usize, now: Moment) -> bool {
         let horizon = until_forgotten(self.wanted);
-        // Whatever it was that wanted it again is over.
+        // Whatever wanted it is over.
         let idle = now.saturating_sub(self.latest) > horizon && self.latest_unused > 0;
         self.latest_unused = unused;
         self.latest = now;
@@ -303,7 +303,7 @@ impl Retained {
         self.wanted < before.0 || self.resident < before.1
     }
 
-    /// As `observe`, for who comes by often: all of it counts, but the clock is asked one time in `TURNS`.
+    /// As `observe`, for whoever comes by often: all of it counts, but the clock is read one time in `TURNS`.
     #[inline]
     pub fn observe_in_turn(
         &mut self,
@@ -312,7 +312,7 @@ impl Retained {
         now: impl FnOnce() -> Moment,
     ) -> bool {
         self.least_unused = self.least_unused.min(unused);
-        // Who comes by in between is not idle unless all that time something was unused.
+        // The kind is not idle unless all that time something was unused.
         self.latest_unused = self.latest_unused.min(unused);
         self.turns = self.turns.wrapping_add(1);
         self.turns.is_multiple_of(TURNS) && self.observe(unused, in_use, now())

@@ -37,7 +37,7 @@ pub const LONGEST_POOL: usize = MAX_POOL_SLOTS * SLOT_SIZE;
 /// The smallest spacing above `SMALL_MAX`, and so the granularity of `MEDIUM`.
 const MEDIUM_STEP: usize = SMALL_MAX / STEPS;
 
-/// What is known of a class.
+/// The constants of a class.
 #[derive(Clone, Copy)]
 pub struct SizeClass {
     /// Bytes of a block.
@@ -68,10 +68,10 @@ impl SizeClass {
         ((offset as u128 * self.reciprocal as u128) >> 64) as usize
     }
 
-    /// Whether one of the first `cut` blocks of a pool starts at an offset from its start.
+    /// Whether one of the first `carved` blocks of a pool starts at an offset from its start.
     #[inline]
-    pub fn starts_block(&self, offset: usize, cut: u32) -> bool {
-        starts_block(offset as u64, self.reciprocal, cut as u64 * self.drift)
+    pub fn starts_block(&self, offset: usize, carved: u32) -> bool {
+        starts_block(offset as u64, self.reciprocal, carved as u64 * self.drift)
     }
 }
 

@@ -56,7 +56,7 @@ fn held_bytes() -> usize {
     slots.saturating_sub(purged_inside()) + mapping::held_bytes()
 }
 
-/// Has `give_up` give up what is retained if the process is about to hold more than ever before: `coming` bytes, beside what is counted
+/// Calls `give_up` if the process is about to hold more than ever before: `coming` bytes, beside those that are counted
 /// already. True if so.
 #[cfg(not(loom))]
 #[inline(never)]
@@ -69,7 +69,7 @@ pub fn before_new_memory(coming: usize, give_up: &mut dyn FnMut()) -> bool {
     raises
 }
 
-/// Bytes of all slots that are taken, but for purged pages: what is in use, and what is free in pools.
+/// Bytes of all slots that are taken, but for purged pages: those in use, and those free in pools.
 pub fn in_use_bytes() -> usize {
     (TAKEN_SLOTS.load(Ordering::Relaxed) << SLOT_SHIFT).saturating_sub(purged_inside())
 }

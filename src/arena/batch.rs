@@ -1,4 +1,4 @@
-//! What goes back to the system in one go, and the call that gives it.
+//! A batch: what goes back to the system in one go. A call makes several.
 //!
 //! What must hold: the slots of a part are neither free nor taken, and no run starts there, until `Arenas::end_batch`.
 
@@ -10,7 +10,7 @@ use core::ptr;
 /// Parts of a batch: runs of slots, or arenas. Each batch takes the lock twice.
 const PARTS: usize = 16;
 
-/// Arenas of which the system refuses to take anything (locked memory, `vm.max_map_count`) before a call leaves the others alone too.
+/// A call stops once the system has refused something of so many arenas (locked memory, `vm.max_map_count`).
 const REFUSALS: usize = 16;
 
 /// How something goes back.
@@ -122,8 +122,8 @@ pub(super) struct Call {
     pub(super) given_up: usize,
     /// Whether it gives back all there is, not only what may not stay.
     pub(super) everything: bool,
-    /// Whether what goes back was wanted, should it be asked for again soon.
-    pub(super) lesson: bool,
+    /// Whether it counts as a turn if the program asks for the same again soon (`retain`). Not where the program gave it back itself.
+    pub(super) counts: bool,
     /// Arenas of which the system refused something.
     pub(super) refusing: [*const Arena; REFUSALS],
     pub(super) refusals: usize,
@@ -137,7 +137,7 @@ impl Call {
             left,
             given_up: 0,
             everything: false,
-            lesson: true,
+            counts: true,
             refusing: [ptr::null(); REFUSALS],
             refusals: 0,
             returned: false,

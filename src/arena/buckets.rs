@@ -1,6 +1,10 @@
-//! `usable_arenas`: arenas in buckets by a number, so that the one with the least or the most is found without a search.
+//! `usable_arenas`: arenas in buckets by a number, so that nobody searches for the one with the least or the most.
 //!
-//! What it owns: the links of an arena to its neighbours in a bucket. Everything is guarded by the lock of the arenas.
+//! What it owns: the links of an arena to its neighbours in a bucket. The lock of the arenas guards everything.
+//!
+//! Each arena is in two of these: by its free slots, and by its longest run of them. The second costs 430 instructions a change of an arena, 1 to 1.5 % of those of `medium`,
+//! `drift` and `random` of `make bench`. Without it a pool or run of several slots searches all arenas that have as many free slots, in pieces: 34,700 instructions instead of 1,080
+//! where 950 arenas have no run that fits.
 
 use super::header::{Arena, Links};
 use crate::geometry::SLOTS;

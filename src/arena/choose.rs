@@ -1,6 +1,6 @@
-//! What of the free memory in arenas goes back to the system next.
+//! Which of the free memory in arenas goes back to the system next.
 //!
-//! What must hold: what is chosen is taken off its arena, so that nobody else finds it: the slots are neither free nor taken, and an empty arena is in
+//! What must hold: whatever is chosen is taken off its arena, so that nobody else finds it. Its slots are neither free nor taken, and an empty arena is in
 //! no list and not in the map.
 
 use super::account::{allowance, in_use_bytes, set_giving_back};
@@ -15,7 +15,7 @@ use crate::os;
 use crate::retain;
 
 impl Arenas {
-    /// How many free slots may hold pages before they are purged, what is retained aside.
+    /// How many free slots may hold pages before they are purged, beside those that are retained.
     fn dirty_allowance(&self) -> usize {
         if SLOT_SIZE < os::page_size() {
             // Slots smaller than the system's pages share them with their neighbours.
@@ -24,7 +24,7 @@ impl Arenas {
         allowance(FREE_SLOTS) >> SLOT_SHIFT
     }
 
-    /// How many may stay once some must go: half of the allowance, so that each purge covers many, and what is retained.
+    /// How many may stay once some must go: half of the allowance, so that each purge covers many, and those that are retained.
     pub(super) fn dirty_goal(&self) -> usize {
         let allowance = self.dirty_allowance();
         (allowance - allowance / 2).saturating_add(self.retained.resident() >> SLOT_SHIFT)
@@ -35,8 +35,8 @@ impl Arenas {
         self.retained.lazy() >> SLOT_SHIFT
     }
 
-    /// How many empty arenas stay mapped: beyond the usual ones as many as the pages that are retained can fill by half. An arena is
-    /// never wholly dirty; were it counted so, some would be unmapped whatever is retained, and asked for anew each time.
+    /// How many empty arenas stay mapped: the usual ones, and as many as retained pages can fill by half. By half, since an arena is
+    /// never wholly dirty: otherwise some would be unmapped and asked for anew each time.
     pub(super) fn empty_allowed(&self) -> usize {
         let held = (self.dirty_slots + self.lazy_slots) << SLOT_SHIFT;
         conf::EMPTY_ARENAS.get() + self.retained.wanted().min(held) / (ARENA_SIZE / 2)
@@ -45,7 +45,7 @@ impl Arenas {
     /// Finds out whether more is dirty than may stay. To be called when slots came free.
     #[inline(never)]
     pub(super) fn check_surplus(&mut self) {
-        // What was locked may not be any more.
+        // Locked memory may have been unlocked.
         self.refused_at = self.refused_at.min(self.dirty_slots);
         let allowed = self
             .dirty_allowance()
@@ -55,7 +55,7 @@ impl Arenas {
         }
     }
 
-    /// Tells what of the wanted memory is unused. For changes of free slots, which are many, `in_turn`.
+    /// Tells how much of the wanted memory is unused. For changes of free slots, which are many, `in_turn`.
     #[inline]
     pub(super) fn observe(&mut self, in_turn: bool) {
         if self.retained.wanted() > 0 {
@@ -63,7 +63,7 @@ impl Arenas {
         }
     }
 
-    /// Bytes of what is wanted that are unused.
+    /// Bytes that are wanted and unused.
     pub(super) fn unused(&self) -> usize {
         let dirty = self.dirty_slots.saturating_sub(self.dirty_allowance());
         (dirty + self.lazy_slots) << SLOT_SHIFT
@@ -83,8 +83,8 @@ impl Arenas {
         }
     }
 
-    /// Takes what goes back next off its arenas: empty arenas, then slots of the emptiest arenas, so that what the next pools will take,
-    /// from the fullest, stays. Nothing when nothing must go, or the call has done its share.
+    /// Takes the next that goes back off its arenas: empty arenas, then slots of the emptiest arenas. The next pools come from the fullest, whose slots stay.
+    /// An empty batch when nothing must go, or the call has done its share.
     #[inline(never)]
     pub(super) fn choose(&mut self, call: &mut Call) -> Batch {
         let mut batch = Batch::empty();
@@ -145,7 +145,7 @@ impl Arenas {
         }
     }
 
-    /// How many slots more may go lazily, beside those that this batch takes there. What another thread is taking there just now is not counted: should
+    /// How many slots more may go lazily, beside those of this batch. Those of another thread's batch do not count: should
     /// the two be too many, the next call purges the rest.
     fn lazy_room(&self, batch: &Batch) -> usize {
         self.lazy_allowed()
@@ -158,7 +158,7 @@ impl Arenas {
             return (arena.dirty_free() | arena.lazy_free(), Way::Purge);
         }
         if call.given_up > 0 {
-            // What is lazy is the system's anyway: it goes first.
+            // Lazy pages go first: the system may take them anyway.
             let slots = match self.lazy_slots {
                 0 => arena.dirty_free(),
                 _ => arena.lazy_free(),
@@ -189,7 +189,7 @@ impl Arenas {
             let count = match (way, call.given_up) {
                 (Way::Lazily, _) => count.min(lazy_room),
                 (_, 0) => count,
-                // No more is given up than somebody needs.
+                // No more than somebody needs.
                 (_, bytes) => count.min(bytes.div_ceil(SLOT_SIZE)),
             };
             let slots = slots_mask(first, count);

@@ -26,13 +26,13 @@ pub struct Links {
 pub struct Arena {
     /// The free slots, a bit each.
     pub(super) free: AtomicU64,
-    /// The slots at which an allocated run (a pool or a large run) starts. Changed under the lock. Read without
-    /// by those who hold a block of the run in question: its bits stay as they are.
+    /// The slots at which an allocated run (a pool or a large run) starts. Changed under the lock. Whoever holds a block reads the bits of its
+    /// run without: they stay as they are.
     pub(super) starts: AtomicU64,
     /// Slots whose pages may hold old data, free or taken. A free slot that is not dirty reads as zeroes, unless it is lazy.
     pub(super) dirty: Cell<u64>,
-    /// Free slots, of two kinds. A dirty one: every page of it was written since it was mapped or last purged, as whoever released it
-    /// told. One that is not dirty is *lazy*: it may hold old data, and the system may take its pages at any moment.
+    /// Free slots, of two kinds. A dirty one: whoever released it told that every page of it was written since it was mapped or last purged (so that a pool there is carved at
+    /// once). One that is not dirty is *lazy*: it may hold old data, and the system may take its pages at any moment.
     pub(super) written: Cell<u64>,
     pub(super) by_count: Links,
     pub(super) by_run: Links,

@@ -1,4 +1,4 @@
-//! Looks at arenas: which run holds an address, and what the statistics and the snapshots see.
+//! Finds the run that holds an address, and shows the arenas to statistics and snapshots.
 
 use super::header::Arena;
 use super::map;
@@ -38,7 +38,7 @@ fn overflowing(address: usize) -> Option<*const Arena> {
 }
 
 /// Finds the run that holds `address`. The caller may follow the header only if it holds a block of that run, or
-/// else only as far as `run_of_stray` allows.
+/// else only as far as `with_run_of_stray` allows.
 #[inline]
 pub fn run_of(address: usize) -> Slot {
     // An address on an arena boundary is the arena's header, or a mapping of its own that the map does not know.
@@ -60,7 +60,7 @@ fn run_in(arena: &Arena, address: usize) -> Slot {
     Slot::Run((arena.base() + (first << HEADER_SHIFT)) as *const u8)
 }
 
-/// Looks at any address at all, with the arenas held still: `look` may follow the header it is given.
+/// Finds the run that holds any address at all, with the arenas held still: `look` may follow the header it is given.
 #[cfg(not(loom))]
 pub fn with_run_of_stray<R>(address: usize, look: impl FnOnce(Slot) -> R) -> R {
     let arenas = ARENAS.lock();
@@ -113,7 +113,7 @@ pub fn each(visit: &mut dyn FnMut(&View)) -> Counts {
     }
 }
 
-/// Looks at the arena that starts at `base` while it cannot go or change its slots. Nothing happens when there is none.
+/// Visits the arena that starts at `base` while it cannot go or change its slots. Nothing happens when there is none.
 /// `look` must not allocate.
 #[cfg(not(loom))]
 pub fn with(base: usize, look: impl FnOnce(&View)) {

@@ -3,7 +3,7 @@
 //! What it owns: `MAP`, and the registry of the arenas that found their place in it taken. Both are written under the lock of the
 //! arenas.
 //!
-//! What must hold: an arena is here from before its first slot is taken until after its last slot was freed, and leaves before it is
+//! What must hold: an arena is here from before its first slot is taken until after its last slot was freed, and is removed before it is
 //! unmapped.
 
 use super::header::Arena;
@@ -34,7 +34,7 @@ pub(super) fn arena_in_map(address: usize) -> Option<*const Arena> {
     let base = address & !ARENA_MASK;
     // Relaxed: whoever may free a block got it by some synchronisation from the thread that
     // allocated it, which saw the arena mapped. For a stray pointer any answer will do that
-    // is not followed by a fault, and an arena leaves the map before it is unmapped.
+    // is not followed by a fault, and an arena is removed from the map before it is unmapped.
     let found = place_in_map(base).load(Ordering::Relaxed) == base && base != 0;
     found.then_some(base as *const Arena)
 }
@@ -46,7 +46,7 @@ pub(super) fn is_any_overflowing() -> bool {
     OVERFLOWING.load(Ordering::Relaxed) > 0
 }
 
-/// The live arenas, as those find them who hold the lock of the arenas.
+/// The live arenas, for whoever holds the lock of the arenas.
 pub struct ArenaMap {
     /// Those that found their place in the map taken.
     pub(super) overflow: Registry,
@@ -101,7 +101,7 @@ impl ArenaMap {
         let live = base != 0
             && (place_in_map(base).load(Ordering::Relaxed) == base
                 || self.overflow.get(base).is_some());
-        // SAFETY: live arenas are mapped, and leave map and registry before they are unmapped.
+        // SAFETY: live arenas are mapped, and are removed from map and registry before they are unmapped.
         live.then(|| unsafe { &*(base as *const Arena) })
     }
 

@@ -1,6 +1,6 @@
 //! Arenas: aligned mappings of 64 slots, and how slots are taken and given back.
 //!
-//! What it owns: the memory of every arena, and the arena header in each arena's slot 0. What a slot's own header says belongs to the
+//! What it owns: the memory of every arena, and the arena header in each arena's slot 0. The headers of the other slots belong to the
 //! floors above (`pool`, `large`).
 //!
 //! From top to ground:
@@ -21,16 +21,16 @@
 //!   +---------------------------------------+-----------+-----------+-- ... --+
 //! ```
 //!
-//! `usable_arenas` are all arenas with a free slot. A request for one slot is served from the arena
-//! with the fewest free ones, so that nearly empty arenas drain; a request for a run of slots from an arena
-//! whose longest free run is the shortest that fits. Both orders are kept in buckets, one
+//! `usable_arenas` are all arenas with a free slot. A single slot comes from the arena
+//! with the fewest free ones, so that nearly empty arenas drain. A run of slots comes from an arena
+//! whose longest free run is the shortest that fits. Buckets keep both orders, one bucket
 //! for each count, so that every change costs the same however many arenas there are.
 //! An arena whose last slot is freed is unmapped; all but one (`conf::EMPTY_ARENAS`), as in CPython since 3.8. The pages of
 //! free slots in live arenas go back as soon as there are more of them than `budget` allows.
 //!
-//! Everything but the map is guarded by `ARENAS`. The map is written under the lock and
-//! read without. No system call is made while the lock is held: others wait for it. What the system is to take is taken off its arena
-//! before, so that nobody else finds it meanwhile (`purge`).
+//! The lock around `ARENAS` guards everything but the map, which is written under it and
+//! read without. Nobody makes a system call while it holds the lock: others wait for it. So slots on their way to the system are taken off their arena
+//! before, and nobody else finds them meanwhile (`purge`).
 
 mod account;
 #[cfg(not(loom))]
@@ -80,8 +80,8 @@ pub use slots::{ARENAS, Counts, LAYOUT, Taken};
 #[cfg(not(loom))]
 pub use supply::address_bytes;
 
-/// Takes a run of `count` slots. `None` when the system has no memory. `prepare` writes its header, before anyone who looks
-/// at the arena can see the run; it must not use the arenas.
+/// Takes a run of `count` slots. `None` when the system has no memory. `prepare` writes its header before anyone else
+/// can see the run. It must not use the arenas.
 #[cfg(not(loom))]
 pub fn take(count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
     let mut arenas = ARENAS.lock();
@@ -97,7 +97,7 @@ pub fn take(count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
     let mut taken = arenas.take(arena, count, prepare)?;
     purge::after_take(arenas);
     if taken.fresh > 0 {
-        // What is retained for other needs goes before the new memory is touched.
+        // Memory that is retained for other needs goes before the new is touched.
         taken.raised_the_peak = before_new_memory(0, &mut || {
             mapping::give_up(taken.fresh);
             give_up(taken.fresh);
@@ -125,7 +125,7 @@ pub unsafe fn release(header: *const u8, count: usize, written: bool) {
 /// changed, when the slots behind it are not free.
 ///
 /// # Safety
-/// The run must have been taken whole and belong to the caller; what is cut off must be in nobody's use.
+/// The run must have been taken whole and belong to the caller, and nobody may use the slots that it loses.
 #[cfg(not(loom))]
 pub unsafe fn resize(header: *const u8, count: usize, wanted: usize) -> bool {
     let (arena, first) = slot_of_header(header);
@@ -142,8 +142,8 @@ pub unsafe fn resize(header: *const u8, count: usize, wanted: usize) -> bool {
         }
         arenas.take_free(arena, added);
     } else if wanted < count {
-        let cut = slots_mask(first + wanted, count - wanted);
-        arenas.add_free(arena, cut, Pages::Dirty);
+        let lost = slots_mask(first + wanted, count - wanted);
+        arenas.add_free(arena, lost, Pages::Dirty);
         purge::after_release(arenas, false);
     }
     true

@@ -1,4 +1,4 @@
-//! The arenas of another process, once its statics have been copied over these here (`outside::mirror`).
+//! The arenas of another process, once its statics have been copied over these (`outside::mirror` of `pymalloc-watch`).
 
 use super::buckets::Buckets;
 use super::header::{Arena, FREE_WHEN_EMPTY};
@@ -14,14 +14,14 @@ pub fn may_be_base(address: usize) -> bool {
     address != 0 && address & ARENA_MASK == 0
 }
 
-/// Ends an earlier look: its table of arenas without a place in the map goes.
+/// Unmaps an earlier copy of the table of arenas without a place in the map.
 pub fn forget_overflow() {
     ARENAS.lock().map.overflow.unmap();
 }
 
 /// Empties the map while the arenas that were in it are read off.
 pub fn take_map() -> impl Iterator<Item = usize> {
-    // Relaxed: one thread looks.
+    // Relaxed: there is one thread here.
     MAP.iter()
         .map(|place| place.swap(0, Ordering::Relaxed))
         .filter(|base| may_be_base(*base))
@@ -43,7 +43,7 @@ pub fn take_overflow() -> Registry {
 pub unsafe fn enter(place: *const u8) {
     // SAFETY: passed on from the caller; an arena header may have any contents.
     let arena: &'static Arena = unsafe { &*place.cast() };
-    // Relaxed, here and below: one thread looks.
+    // Relaxed, here and below: there is one thread here.
     let free = arena.free() & FREE_WHEN_EMPTY;
     arena.free.store(free, Ordering::Relaxed);
     let starts = arena.starts.load(Ordering::Relaxed) & FREE_WHEN_EMPTY;

@@ -1,8 +1,8 @@
 //! How arenas, and the pages of free slots, go back to the system.
 //!
-//! No system call is made with the lock of the arenas held. What is to go back is taken off its arena first (`choose`): the slots are
-//! not free, and no run starts there, so that nobody else finds them. Then the system takes the pages (`Batch::carry_out`), and
-//! the slots come free again (`Arenas::end_batch`). An arena stays mapped meanwhile, since not all of its slots are free; one that is to be
+//! Nobody makes a system call with the lock of the arenas held. So the slots of a batch are taken off their arena first (`choose`): they are
+//! not free, and no run starts there, and nobody else finds them. Then the system takes the pages (`Batch::carry_out`), and
+//! the slots come free again (`Arenas::end_batch`). An arena stays mapped meanwhile, since not all of its slots are free. One that is to be
 //! unmapped is in no list and not in the map.
 //!
 //! A child that is forked meanwhile has no thread that would bring the batch back: its slots stay neither free nor taken there, and an arena on
@@ -21,12 +21,12 @@ use crate::geometry::ARENA_SIZE;
 use crate::retain::{self, Moment};
 use crate::sync::Guard;
 
-/// Bytes that go back in one call, so that none takes long: 256 pages take about 0.3 ms. What is over is a debt that the next slow
+/// Bytes that go back in one call, so that none takes long: 256 pages take about 0.3 ms. The rest is a debt that the next slow
 /// paths pay. As much as one call can free, so that the debt does not grow.
 const QUOTA: usize = ARENA_SIZE;
 
 impl Arenas {
-    /// What the system has taken comes free again, and so does what it refused.
+    /// The slots of a batch come free again, whether the system took them or refused.
     #[inline(never)]
     pub(super) fn end_batch(&mut self, batch: &Batch, call: &mut Call, now: Moment) {
         for part in batch.parts() {
@@ -44,7 +44,7 @@ impl Arenas {
                 continue;
             }
             call.returned = true;
-            if call.lesson && part.way != Way::Lazily {
+            if call.counts && part.way != Way::Lazily {
                 self.retained.give_back(part.dirty_bytes(), now);
             }
         }
@@ -75,7 +75,7 @@ impl Arenas {
     }
 }
 
-/// Gives back what may not stay, as far as the call goes, and the lock.
+/// Gives back memory that may not stay, as far as the call goes, and the lock.
 #[inline(never)]
 fn give_back(mut arenas: Guard<'static, Arenas>, call: &mut Call) {
     loop {
@@ -88,7 +88,7 @@ fn give_back(mut arenas: Guard<'static, Arenas>, call: &mut Call) {
         }
         drop(arenas);
         batch.carry_out();
-        let now = if call.lesson { retain::now() } else { 0 };
+        let now = if call.counts { retain::now() } else { 0 };
         arenas = ARENAS.lock();
         arenas.end_batch(&batch, call, now);
     }
@@ -102,7 +102,7 @@ pub(super) fn after_take(mut arenas: Guard<'static, Arenas>) {
     }
 }
 
-/// After slots came free, perhaps the last of an arena: what may not stay goes back, and the lock.
+/// After slots came free, perhaps the last of an arena: gives back memory that may not stay, and the lock.
 pub(super) fn after_release(mut arenas: Guard<'static, Arenas>, emptied: bool) {
     arenas.observe(true);
     arenas.check_surplus();
@@ -111,7 +111,7 @@ pub(super) fn after_release(mut arenas: Guard<'static, Arenas>, emptied: bool) {
     }
 }
 
-/// Wants so many bytes less of what is retained here, and gives back as many: somebody else is about to map them.
+/// Retains so many bytes less here, and gives back as many: somebody else is about to map them.
 pub fn give_up(bytes: usize) {
     let mut arenas = ARENAS.lock();
     let unused = arenas.unused();
@@ -120,13 +120,13 @@ pub fn give_up(bytes: usize) {
         set_giving_back(true);
         let mut call = Call::of(bytes.max(QUOTA));
         // They would have stayed.
-        call.lesson = false;
+        call.counts = false;
         call.given_up = given_up;
         give_back(arenas, &mut call);
     }
 }
 
-/// Forgets what was wanted and has not been used for long, and gives a part of it back. For when no slot comes or goes.
+/// Forgets wanted memory that has not been used for long, and gives a part of it back. For when no slot comes or goes.
 pub fn decay() {
     let mut arenas = ARENAS.lock();
     arenas.observe(false);
@@ -142,7 +142,7 @@ pub fn trim() -> bool {
     let mut call = Call::of(usize::MAX);
     call.everything = true;
     // Asked for by the program.
-    call.lesson = false;
+    call.counts = false;
     give_back(arenas, &mut call);
     call.returned
 }

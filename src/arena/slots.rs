@@ -2,8 +2,8 @@
 //!
 //! What it owns: `ARENAS`, behind the one lock of the arenas; `usable_arenas`, and the counts of slots.
 //!
-//! What must hold: the slots of an arena change by `change` alone, so that buckets and counts follow. Whenever the lock is free, what is read without it (`account`)
-//! is what is counted here.
+//! What must hold: the slots of an arena change by `change` alone, so that buckets and counts follow. Whenever the lock is free, the accounts that are read without it (`account`)
+//! agree with the counts here.
 
 use super::account::{in_use_bytes, publish};
 use super::bits::{first_run, longest_run, slots_mask};
@@ -68,7 +68,7 @@ pub struct Arenas {
     /// How many dirty ones there were when the system last refused to purge (locked memory), 0 after a success: there must be twice as
     /// many before it is asked again.
     pub(super) refused_at: usize,
-    /// What is kept beyond what may be dirty.
+    /// Memory that stays beyond what may be dirty.
     pub(super) retained: Retained,
     /// Where they are found.
     pub(super) map: ArenaMap,
@@ -153,7 +153,7 @@ impl Arenas {
         self.map.overflow()
     }
 
-    /// The one place where the slots of a live arena change, and what is known of their pages: keeps the buckets and the counts.
+    /// The one place where the slots of a live arena change, and what they say of their pages. Keeps the buckets and the counts.
     pub(super) fn change(&mut self, arena: &Arena, free: u64, dirty: u64, written: u64) {
         debug_assert!(free & 1 == 0, "slot 0 is never free");
         debug_assert!(written & !free == 0, "of taken slots nobody knows");
@@ -181,7 +181,7 @@ impl Arenas {
         self.change(arena, arena.free() | slots, dirty, written);
     }
 
-    /// Free slots are taken. What was lazy may hold old data from now on.
+    /// Free slots are taken. Lazy ones may hold old data from now on.
     pub(super) fn take_free(&mut self, arena: &Arena, slots: u64) {
         debug_assert!(arena.free() & slots == slots, "only free slots are taken");
         let dirty = arena.dirty.get() | arena.written.get() & slots;
@@ -271,8 +271,8 @@ impl Arenas {
         self.lazy_slots -= arena.lazy_free().count_ones() as usize;
     }
 
-    /// Tells those who look without the lock how many slots are taken, and how many of the free ones may hold pages. To be called by whatever
-    /// has changed what is counted.
+    /// Tells those without the lock how many slots are taken, and how many of the free ones may hold pages. To be called after each change of the
+    /// counts.
     pub(super) fn publish_slots(&self) {
         publish(self.taken_slots(), self.dirty_slots + self.lazy_slots);
     }

@@ -1,4 +1,4 @@
-//! How arenas come from the system, and where those wait that it did not take back.
+//! How arenas come from the system, and where those wait that it refused to take back.
 
 use super::header::Arena;
 use super::slots::{ARENAS, Arenas};

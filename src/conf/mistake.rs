@@ -1,4 +1,4 @@
-//! What is wrong with a setting, and the line that says so.
+//! Mistakes in a setting, and the line that says so.
 
 use super::settings::{BYTES, HEAPMAP, SETTINGS, Setting};
 use crate::report::Text;
@@ -59,7 +59,7 @@ fn write_form<'a, 'b>(setting: &Setting, text: &'a mut Text<'b>) -> &'a mut Text
 fn apart(name: &[u8], known: &[u8]) -> usize {
     let alike = |(ours, theirs): &(&u8, &u8)| ours.eq_ignore_ascii_case(theirs);
     let start = name.iter().zip(known).take_while(alike).count();
-    // What is counted at the start is not counted again.
+    // Bytes that are counted at the start are not counted again.
     let longer = name.len().max(known.len());
     let rest = name.len().min(known.len()) - start;
     let backwards = name.iter().rev().zip(known.iter().rev());

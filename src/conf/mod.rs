@@ -5,7 +5,7 @@
 //! - `words`: the settings that are texts;
 //! - `settings`: those that are numbers, a row each. A new setting is a row there.
 //!
-//! What is unknown or malformed gets one warning line and its default. The
+//! An unknown or malformed setting gets one warning line, and its default holds. The
 //! other settings of the same variable still count. A program that runs with more rights than its user
 //! (set-uid) ignores the variable. Until the variable is read, and when there is none, the defaults hold.
 

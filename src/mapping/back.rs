@@ -1,6 +1,6 @@
 //! How freed mappings go back to the system, and how what it refuses to unmap serves again.
 //!
-//! What must hold: what is on its way to the system is in no table. What it refuses to unmap has no pages when it is noted as stuck.
+//! What must hold: a mapping on its way to the system is in no table. A stuck one has no pages.
 
 use super::held::{count_held, uncount_held};
 use super::mappings::{MAPPINGS, Mappings};
@@ -53,12 +53,12 @@ fn make_room_in(stuck: &mut Entry) -> bool {
     matches!(old, (Some(_), Some(_)))
 }
 
-/// So many bytes that read as zeroes, of what the system refused to unmap.
+/// So many bytes that read as zeroes, out of a stuck mapping.
 pub fn stuck_memory(bytes: usize) -> Option<NonNull<u8>> {
     take_stuck(os::round_to_pages(bytes)?, os::page_size())
 }
 
-/// Gives a freed mapping that is in no table back to the system. What it refuses to unmap is purged and serves again.
+/// Gives a freed mapping that is in no table back to the system. If it refuses to unmap it, the mapping is purged and serves again.
 #[inline(never)]
 pub fn return_to_system(entry: Entry) {
     uncount_held(entry.size);
@@ -77,7 +77,7 @@ pub fn let_go(entry: Entry) {
         }
         // SAFETY: as above.
         purged = purged || unsafe { os::purge(entry.address as *mut u8, entry.size) };
-        // What can be neither unmapped nor purged nor noted stays mapped and unused: address space, which the system has refused to
+        // A mapping that can be neither unmapped nor purged nor entered stays mapped and unused: address space, which the system has refused to
         // take.
         let room = purged.then(lock_with_room_for_stuck).flatten();
         let Some(mut mappings) = room else {
@@ -95,7 +95,7 @@ pub fn let_go(entry: Entry) {
     }
 }
 
-/// A block of at least `size` bytes out of what the system refused to unmap, for when it maps no more.
+/// A block of at least `size` bytes out of a stuck mapping, for when the system maps no more.
 pub fn allocate_stuck(size: usize) -> Option<NonNull<u8>> {
     let size = os::round_to_pages(size)?;
     let mut mappings = lock_with_room_for_block()?;
@@ -106,7 +106,7 @@ pub fn allocate_stuck(size: usize) -> Option<NonNull<u8>> {
     NonNull::new(entry.address as *mut u8)
 }
 
-/// As much of what the system refused to unmap, at a multiple of `align`, for an arena. It reads as zeroes, and is the caller's.
+/// So many bytes out of a stuck mapping, at a multiple of `align`, for an arena. They read as zeroes, and are the caller's.
 #[inline(never)]
 pub fn take_stuck(size: usize, align: usize) -> Option<NonNull<u8>> {
     let entry = MAPPINGS.lock().stuck.take(size, align)?;

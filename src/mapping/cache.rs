@@ -1,10 +1,10 @@
 //! The cache of freed mappings, so that a loop of large temporaries does not fault its pages anew each time.
 //!
-//! What it owns: at most `CACHED` freed mappings, oldest first. Blocks are cut off them, and joined again when they are freed. Of what lay
-//! in two places before, the system sees two mappings still: it refuses to resize a block in both, and that one is copied.
+//! What it owns: at most `CACHED` freed mappings, oldest first. They are split where the next block is smaller, and joined again when it is freed. The system
+//! still sees two mappings where two were joined: it refuses to resize a block across both, and that one is copied.
 //!
-//! What a program has never written of a mapping is worth nothing when that serves again: no block is cut off there, nothing is joined
-//! behind it, of what is over it goes first, and it proves nothing.
+//! The pages of a mapping that the program has never written are worth nothing when the mapping serves again. No block is taken from there, nothing is joined
+//! behind them, they go back first, and they do not count as wanted.
 //!
 //! The end of a mapping may be *lazy*: the system may take its pages at any moment. It does not count as resident.
 
@@ -93,7 +93,7 @@ impl Kept {
         }
     }
 
-    /// Both as one, if they touch, and what lies between them is written. What is lazy in the middle counts as resident.
+    /// Both as one, if they touch, and the pages between them are written. Lazy pages in the middle count as resident.
     fn joined(&self, other: &Self) -> Option<Self> {
         let (lower, upper) = match self.whole.address < other.whole.address {
             true => (self, other),
@@ -148,12 +148,12 @@ impl Cache {
         self.lazy_bytes -= kept.lazy;
     }
 
-    /// Cuts something off mapping number `index`.
+    /// Splits mapping number `index`. Returns the part that `split` takes off it.
     #[inline(never)]
-    fn cut(&mut self, index: usize, cut: impl FnOnce(&mut Kept) -> Entry) -> Entry {
+    fn split(&mut self, index: usize, split: impl FnOnce(&mut Kept) -> Entry) -> Entry {
         let mut kept = self.kept[index];
         self.uncount(&kept);
-        let entry = cut(&mut kept);
+        let entry = split(&mut kept);
         self.count(&kept);
         self.kept[index] = kept;
         entry
@@ -188,7 +188,7 @@ impl Cache {
         if bytes >= self.kept[index].whole.size {
             return self.take(index).whole;
         }
-        self.cut(index, |kept| kept.split_end(bytes))
+        self.split(index, |kept| kept.split_end(bytes))
     }
 
     /// Takes pages out that were never written, however many they are: they serve least.
@@ -228,8 +228,8 @@ impl Cache {
         self.kept[..self.count].rotate_right(1);
     }
 
-    /// Keeps a freed mapping, for which there is a place, joined with those that it touches, so that what was cut off comes together again. The
-    /// system may see two in them still: then it refuses to resize the whole.
+    /// Keeps a freed mapping, for which there is a place, joined with those that it touches, so that the parts of one come together again. The
+    /// system may still see two in them: then it refuses to resize the whole.
     #[inline(never)]
     pub fn keep(&mut self, mut newcomer: Kept) {
         while let Some((index, both)) = self.beside(&newcomer) {
@@ -241,15 +241,15 @@ impl Cache {
         self.count += 1;
     }
 
-    /// A mapping to be resized, since none is large enough, or what is over was never written: so its pages serve again. The
+    /// A mapping to be resized, since none is large enough, or the rest of it was never written: so its pages serve again. The
     /// largest.
     pub fn take_smaller(&mut self) -> Option<Kept> {
         let (index, _) = self.all().max_by_key(|(_, kept)| kept.whole.size)?;
         Some(self.take(index))
     }
 
-    /// A mapping that fits: the newest, since its pages are the likeliest to be in a processor's cache. Else a block off the smallest that is
-    /// larger, and written there: one of just the size would have fitted. The rest stays where it is, in the list as among the
+    /// A mapping that fits: the newest, since its pages are the likeliest to be in a processor's cache. Else the start of the smallest that is
+    /// larger, and written there. The rest stays where it is, in the list as among the
     /// addresses.
     pub fn reuse(&mut self, size: usize, align: usize) -> Option<Kept> {
         let fitting = self
@@ -265,7 +265,7 @@ impl Cache {
             .filter(|(_, kept)| has_room(&kept.whole, size, align) && kept.written > size)
             .min_by_key(|(_, kept)| kept.whole.size)?;
         let lazy = self.kept[index].lazy;
-        let whole = self.cut(index, |kept| kept.split_start(size));
+        let whole = self.split(index, |kept| kept.split_start(size));
         Some(Kept {
             whole,
             written: size,

@@ -1,6 +1,6 @@
 //! How freed mappings are kept, and how they decay.
 //!
-//! What must hold: what the system is told about a mapping it is told while that is in no table, with the lock free.
+//! What must hold: a system call about a mapping is made while the mapping is in no table, with the lock free.
 
 use super::back::return_to_system;
 use super::cache::Kept;
@@ -16,7 +16,7 @@ pub fn keep(mut kept: Kept) {
         // Unmapping takes long, and others must not wait for it: one at a time, the lock released in between.
         let surplus = mappings
             .surplus(kept.whole.size)
-            // No lesson: to keep more bytes would not have made a place.
+            // Not counted as given back: to keep more bytes would not have made a place.
             .or_else(|| mappings.cache.take_if_full(&kept));
         if let Some(entry) = surplus {
             drop(mappings);
@@ -69,7 +69,7 @@ fn made_lazy(kept: Kept, bytes: usize) -> Option<Kept> {
     None
 }
 
-/// Gives back what may not stay, one by one, with the lock free.
+/// Gives back mappings that may not stay, one by one, with the lock free.
 #[inline(never)]
 fn give_back_surplus() {
     loop {
@@ -80,14 +80,14 @@ fn give_back_surplus() {
     }
 }
 
-/// Forgets what was wanted and has not been used for long, and gives it back.
+/// Forgets wanted memory that has not been used for long, and gives it back.
 pub fn decay() {
     MAPPINGS.lock().observe(false);
     give_back_surplus();
 }
 
-/// Wants so many bytes less of what is retained here, and gives them back: somebody else is about to map as many. They would have stayed: no
-/// lesson.
+/// Retains so many bytes less here, and gives them back: somebody else is about to map as many. They would have stayed, so that they are not counted as given
+/// back.
 #[inline(never)]
 pub fn give_up(bytes: usize) {
     let mut left = MAPPINGS.lock().give_up(bytes);

@@ -1,6 +1,6 @@
-//! All mappings: the blocks, and what is kept of freed ones.
+//! All mappings: the blocks, and the freed ones that are kept.
 //!
-//! What it owns: `MAPPINGS`, behind the one lock of the mappings, and what may stay of them.
+//! What it owns: `MAPPINGS`, behind the one lock of the mappings, and how much may stay of them.
 
 use super::cache::Cache;
 use super::stuck::Stuck;
@@ -17,7 +17,7 @@ pub struct Mappings {
     pub(super) live_count: usize,
     pub(super) cache: Cache,
     pub(super) stuck: Stuck,
-    /// What is kept beyond `conf::MAPPING_CACHE`.
+    /// Memory that stays beyond `conf::MAPPING_CACHE`.
     pub(super) retained: Retained,
 }
 
@@ -101,21 +101,21 @@ impl Mappings {
             .saturating_add(self.retained.resident())
     }
 
-    /// Takes what must go first to make the cache smaller by so many bytes, or with `resident` what of it is not lazy. With `lesson` it is
-    /// wanted, should it be asked for again soon.
+    /// Takes the next that must go to make the cache smaller by so many bytes, or with `resident` its resident part. With `counts` it counts as given back
+    /// (`retain`).
     pub(super) fn give_back(
         &mut self,
         bytes: usize,
         resident: bool,
-        lesson: bool,
+        counts: bool,
     ) -> Option<Entry> {
         if let Some(entry) = self.cache.take_unwritten() {
-            // No lesson: it costs nothing to ask for them again.
+            // Not counted: it costs nothing to ask for them again.
             return Some(entry);
         }
         let pages = os::round_to_pages(bytes).unwrap_or(usize::MAX);
         let entry = self.cache.take_oldest_end(pages, resident)?;
-        if lesson {
+        if counts {
             self.retained.give_back(entry.size, retain::now());
         }
         Some(entry)
@@ -134,12 +134,12 @@ impl Mappings {
         (over > 0).then(|| self.give_back(over, true, true))?
     }
 
-    /// Bytes of what is wanted that are unused.
+    /// Bytes that are wanted and unused.
     pub(super) fn unused(&self) -> usize {
         self.cache.bytes.saturating_sub(conf::MAPPING_CACHE.get())
     }
 
-    /// Tells what of the wanted bytes is unused. For changes of the cache, `in_turn`.
+    /// Tells how many of the wanted bytes are unused. For changes of the cache, `in_turn`.
     #[inline(never)]
     pub(super) fn observe(&mut self, in_turn: bool) {
         if self.retained.wanted() == 0 {

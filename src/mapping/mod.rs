@@ -4,16 +4,16 @@
 //! header, can be resized by `mremap` without copying, and no stray pointer is mistaken for one.
 //!
 //! From top to ground:
-//! - `keep`: how freed mappings are kept, and what may not stay is found.
-//! - `back`: how freed mappings go back to the system, and how what it refuses serves again.
-//! - `mappings`: all of them, and what may stay.
-//! - `cache`: freed mappings, kept up to `conf::MAPPING_CACHE` bytes and what is retained.
+//! - `keep`: how freed mappings are kept, and how they decay.
+//! - `back`: how freed mappings go back to the system, and how stuck ones serve again.
+//! - `mappings`: all of them, and how much may stay.
+//! - `cache`: the freed mappings that are kept.
 //! - `stuck`: mappings that the system refused to unmap.
 //! - `written`: how much of a freed mapping was ever written.
 //! - `held`: their bytes, to be read without a lock.
 //! - `part`: what fits, what touches, and how mappings are split and joined.
 //!
-//! What must hold: no system call is made with the lock held. A mapping that the system is working on is in no table; there is
+//! What must hold: nobody makes a system call with the lock held. A mapping that the system works on is in no table, and there is
 //! room for it when it comes back. A child that is forked in that moment has no thread that would bring it back: it stays mapped there, one a
 //! thread at most.
 
@@ -108,7 +108,7 @@ pub fn allocate(
         return None;
     };
     drop(mappings);
-    // Before anything of it is touched, and not for what cannot be had.
+    // Before anything of it is touched, and only once the system has given it.
     make_room(if is_zero { size } else { missing });
     let mut mappings = MAPPINGS.lock();
     let entry = Entry {

@@ -1,4 +1,4 @@
-//! Stuck mappings: what the system refused to unmap (`vm.max_map_count`: the hole would split a mapping).
+//! Stuck mappings: those that the system refused to unmap (`vm.max_map_count`: the hole would split a mapping).
 //!
 //! What it owns: their addresses, by start and by end. Their pages have gone back, so that they read as zeroes. They serve every layer
 //! (blocks of any size, arenas) when the system maps no more. Those that touch are one.

@@ -1,17 +1,17 @@
 //! How much of a freed mapping was ever written, as far as the system tells by samples.
 //!
-//! A program writes its blocks from the start, and often not to the end. What it has not reached holds no memory.
+//! A program writes its blocks from the start, and often not to the end. The part that it has not reached holds no memory.
 
 use crate::os;
 use crate::registry::Entry;
 use core::ops::Range;
 
-/// Of a mapping so small a part (1/8) at the end counts as written that never was: few blocks are written to the very last page, and one without it
+/// A part of so little (1/8) at the end of a mapping counts as written though it never was. Few blocks are written to the very last page, and a mapping without its end
 /// would fit no block of its size any more.
 pub const UNWRITTEN_PART: usize = 8;
 
-/// To find where the pages begin that were never written, so many samples are taken of a mapping, from its end, of so many pages each. Few: a look
-/// at each of the pages of 4 MiB takes nine microseconds.
+/// To find where the pages begin that were never written, so many samples are taken of a mapping, from its end, of so many pages each. Few: to ask
+/// about each page of 4 MiB takes nine microseconds.
 const SAMPLES: usize = 16;
 const SAMPLE_PAGES: usize = 8;
 

@@ -181,7 +181,7 @@ pub unsafe fn remap(
 }
 
 /// Whether the word at an address can be read: the page may be protected or not there. By a call that a filter of system calls knows: it
-/// would move those who wait for the word, of whom there are none, and reads it first. Where there is no such call: true.
+/// would move the threads that wait for the word, of which there are none, and reads it first. Where there is no such call: true.
 #[inline(never)]
 pub fn is_readable(address: *const usize) -> bool {
     let operation = (libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as usize;

@@ -1,4 +1,4 @@
-//! What is resident, as the system tells.
+//! Resident bytes and pages, as the system tells.
 
 use super::call::system_call;
 use super::file::read_start;

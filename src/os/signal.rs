@@ -1,4 +1,4 @@
-//! Signals: which a thread holds back, and who handles one.
+//! Signals: those that a thread holds back, and a handler for one.
 
 use super::call::system_call;
 use super::errno::keep_errno;

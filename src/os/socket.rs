@@ -8,7 +8,7 @@ use super::sizes::SOCKET_NAME as NAME;
 use super::wait::{sleep, timespec};
 use core::ptr;
 
-/// Milliseconds that a caller who insists is given while so many others are waiting that the system takes no more.
+/// Milliseconds that a caller which insists is given while so many others are waiting that the system takes no more.
 const PATIENCE: u32 = 100;
 
 /// As `sockaddr_un`, for a name that is no file: such a one begins with a zero byte.
@@ -23,7 +23,7 @@ const _: () = assert!(size_of::<Address>() == size_of::<libc::sockaddr_un>());
 pub struct Connection(File);
 
 impl Connection {
-    /// Connects to who listens to a name. The errno of a failure: `ECONNREFUSED` when nobody does.
+    /// Connects to whoever listens to a name. The errno of a failure: `ECONNREFUSED` when nobody does.
     #[inline(never)]
     pub fn open(name: &[u8], insists: bool) -> Result<Self, i32> {
         const HOW: i32 = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -31,14 +31,14 @@ impl Connection {
         // SAFETY: no memory is touched.
         let socket = unsafe { system_call(libc::SYS_socket, arguments) }.map(File::from_number)?;
         let connection = Connection(socket.out_of_the_way());
-        let mut looks = if insists { PATIENCE } else { 0 };
+        let mut tries = if insists { PATIENCE } else { 0 };
         loop {
             match connection.connect(name) {
-                Err(libc::EAGAIN) if looks > 0 => sleep(1),
+                Err(libc::EAGAIN) if tries > 0 => sleep(1),
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(connection),
             }
-            looks -= 1;
+            tries -= 1;
         }
     }
 

@@ -53,7 +53,7 @@ impl Pool {
         debug_assert!(self.state() == State::Used);
         block.become_free(self.local.head());
         self.local.set_head(block);
-        // SAFETY: the countdown of the pool, which only its owner, who is calling, writes.
+        // SAFETY: the countdown of the pool, which only its owner writes: the caller.
         unsafe {
             cpu::count_down::<{ offset_of!(Pool, local) + offset_of!(FreeList, countdown) }>(
                 ptr::from_ref(self).cast(),

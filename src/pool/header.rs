@@ -4,7 +4,7 @@
 //!
 //! What must hold:
 //! - The pool's owner alone changes everything but `remote`. It changes the links and `state` under the lock of the list that the pool is
-//!   on (`state` tells who the owner is). What others read meanwhile is atomic, and they treat it as a hint.
+//!   on (`state` says which thread that is). Fields that others read meanwhile are atomic, and they treat them as hints.
 //! - No byte of a block past the high-water mark `carved` was written since the run was mapped or last purged.
 
 use super::free_list::FreeList;

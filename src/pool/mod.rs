@@ -3,7 +3,7 @@
 //! What it owns: the header of every slot that starts a run, and the first two words of every free block.
 //!
 //! From top to ground:
-//! - `state`: the states of a pool, and who may change one into another. Begin here.
+//! - `state`: the states of a pool, and the functions that change one into another. Begin here.
 //! - `carve`: where a pool's blocks come from.
 //! - `check`: which block an address is, and whether it is free.
 //! - `pages`: scans for free pages, and purges them.

@@ -6,9 +6,9 @@ use crate::size_class::CLASSES;
 use crate::sync::Ordering;
 
 impl Pool {
-    /// Makes a header one that can be looked at, whatever it says. There are `room` slots from its own to the end of the arena.
+    /// Makes a header one that can be read, whatever it says. There are `room` slots from its own to the end of the arena.
     pub fn settle(&self, room: usize) {
-        // Relaxed, here and below: one thread looks.
+        // Relaxed, here and below: there is one thread here.
         let makes_sense = match self.class.load(Ordering::Relaxed) as usize {
             0 => self.slots() <= room.min(MAX_RUN_SLOTS),
             class if class < CLASSES => {

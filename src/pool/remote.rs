@@ -130,7 +130,7 @@ impl RemoteFrees {
 
     /// Takes all remote frees. Only for the owner of the pool, which starts at `start`.
     pub fn collect(&self, start: usize) -> Collected {
-        // Acquire: the blocks' words as those who posted them left them.
+        // Acquire: the blocks' words as their posters wrote them.
         let word = self.0.swap(OWNED, Ordering::Acquire);
         debug_assert!(word & OWNED != 0, "only the owner collects");
         Collected {
@@ -139,7 +139,7 @@ impl RemoteFrees {
         }
     }
 
-    /// The newest remote free, for a look at those that are waiting.
+    /// The newest remote free, for whoever walks over those that are waiting.
     pub fn newest(&self, start: usize) -> *const Block {
         // Acquire: as in `collect`.
         newest_of(self.0.load(Ordering::Acquire), start)

@@ -1,4 +1,4 @@
-//! What was purged inside pools too early, and stays the next time (`retain`).
+//! Retained pages inside pools: those that were purged too early stay the next time (`retain`).
 //!
 //! What it owns: the account of that, which all pools share, and its lock.
 //!

@@ -44,7 +44,7 @@
 //! remote free is posted to that.
 //!
 //! Full and abandoned pools are up to whoever frees into them first (the idea is mimalloc 3's). So a thread that only frees what another allocated
-//! pays one compare-and-swap a pool, not one a block, and memory of a sleeping thread goes to those who free it. A pool that its thread gives up
+//! pays one compare-and-swap a pool, not one a block, and memory of a sleeping thread goes to the threads that free it. A pool that its thread gives up
 //! nearly full counts as full (`fill`).
 
 use super::header::{Owner, Pool, State};
@@ -58,7 +58,7 @@ impl Pool {
         debug_assert!(self.state() == State::Vacant && self.owner().is_null());
         debug_assert!(self.unscanned() == 0 && !self.has_purged_pages());
         let entry = &size_class::TABLE[class];
-        // Relaxed, all of them: nobody else looks before a block is handed over.
+        // Relaxed, all of them: nobody else reads them before a block is handed over.
         self.class.store(class as u8, Ordering::Relaxed);
         self.slots.store(entry.slots as u8, Ordering::Relaxed);
         self.set_carved_blocks(0);

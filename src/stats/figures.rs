@@ -126,9 +126,9 @@ impl Figure {
     }
 }
 
-/// Cuts what comes before the first `byte` off a text; nothing if it is not there.
+/// Takes the part before the first `byte` off a text; nothing if it is not there.
 #[inline(never)]
-fn cut<'a>(text: &mut &'a [u8], byte: u8) -> &'a [u8] {
+fn take_up_to<'a>(text: &mut &'a [u8], byte: u8) -> &'a [u8] {
     let mut parts = text.splitn(2, |found| *found == byte);
     match (parts.next(), parts.next()) {
         (Some(before), Some(behind)) => {
@@ -147,9 +147,9 @@ impl Stats {
         let values = unsafe { &*ptr::from_ref(self).cast::<[usize; COUNT]>() };
         let mut lines = FIGURES;
         for value in values {
-            let mut meaning = cut(&mut lines, b'\n');
-            let mut name = cut(&mut meaning, b' ');
-            let group = cut(&mut name, b'.');
+            let mut meaning = take_up_to(&mut lines, b'\n');
+            let mut name = take_up_to(&mut meaning, b' ');
+            let group = take_up_to(&mut name, b'.');
             visit(&Figure {
                 group,
                 name,
@@ -165,6 +165,6 @@ impl Stats {
 pub fn each_of(row: &[usize; COLUMNS], visit: &mut dyn FnMut(&[u8], usize)) {
     let mut names = COLUMN_NAMES;
     for value in row {
-        visit(cut(&mut names, b' '), *value);
+        visit(take_up_to(&mut names, b' '), *value);
     }
 }

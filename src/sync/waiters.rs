@@ -3,7 +3,7 @@
 //! What it owns: a word of each lock that says whether somebody may be asleep. The lock's own word belongs to the mutex.
 //!
 //! ```text
-//!   who waits                                    who holds
+//!   the waiter                                   the holder
 //!     tries, pauses, tries again, a few times
 //!     announces itself: word = SOME                unlocks
 //!     tries once more                              takes the word: word = NONE
@@ -11,7 +11,7 @@
 //!     announces itself again, tries, ...
 //! ```
 //!
-//! A holder that lost its processor, or that has a lower priority than who waits, is let run, since a thread that sleeps takes none.
+//! A waiter that sleeps takes no processor, so that a holder that lost its own, or that has a lower priority, can run.
 //!
 //! Why nobody sleeps for ever. Both sides write the word by a read-modify-write, of which one comes first:
 //! - The announcement comes first: the holder finds SOME, and wakes one. Should the announcer not be asleep yet, the kernel, which compares the word
@@ -20,17 +20,17 @@
 //!   unlocking that went before. The try that follows fails only if yet another thread holds the lock, and that one takes the word after its own
 //!   unlocking; the same two cases hold for it.
 //!
-//! Who was woken announces itself before it tries, since others may be asleep of whom the word says nothing any more: it wakes the next when it
+//! A thread that was woken announces itself before it tries. Others may be asleep of which the word says nothing any more: so it wakes the next when it
 //! gives the lock back. Once nobody is left this costs one call that wakes nobody.
 //!
-//! Unlocking is a store, which another processor may see only after it has answered a later load: to look at the word by a plain load
+//! Unlocking is a store, which another processor may see only after it has answered a later load: a plain load of the word
 //! would miss an announcement. The read-modify-write is the barrier in between. A fence and a load would do too, and take longer on x86-64
 //! (`docs/experiments.md`).
 //!
-//! Not by `FUTEX_LOCK_PI`, which lends the holder the priority of who waits: the word would have to be the holder's thread number, which every
-//! lock would have to look up and `fork` to replace, the lock could not be the mutex that it is, and who is woken gets the lock handed over, at a
-//! switch of threads each time. No critical section makes a system call, but for the clock where that is one (`retain::now`), or takes longer than microseconds, so that a thread of a
-//! priority in between can hold up a waiter only by as long as it keeps the processor from the holder, as with the C library's mutexes.
+//! Not by `FUTEX_LOCK_PI`, which lends the holder the priority of the waiter. The word would have to be the holder's thread number: every
+//! lock would have to look it up, and `fork` to replace it. The lock could not be the mutex that it is, and each woken thread would get the lock handed over, at a
+//! switch of threads each time. No critical section makes a system call, but for the clock where that is one (`retain::now`), or takes longer than microseconds. So a thread of a
+//! priority in between holds up a waiter only by as long as it keeps the processor from the holder, as with the C library's mutexes.
 //!
 //! A lock is never unmapped, so that its word is there when the lock has been another's for long.
 
@@ -85,7 +85,7 @@ impl Waiters {
     #[inline(always)]
     pub fn release(&self, unlock: impl FnOnce()) {
         unlock();
-        // Release: who announces itself afterwards acquires the unlocking. Acquire: it stays in front.
+        // Release: whoever announces itself afterwards acquires the unlocking. Acquire: it stays in front.
         if self.word.swap(NONE, Ordering::AcqRel) == SOME {
             self.wake();
         }

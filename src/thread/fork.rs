@@ -9,7 +9,7 @@
 //! - *The list of streams*, behind the handlers in a process of several threads. `fflush(NULL)` and the end of the process hold it while they wait
 //!   for a stream, whose reader may be in `realloc`. So it is taken here, before any lock of ours; it is recursive, and the C library takes it
 //!   once more. A thread that has it already, and forks from a stream's own function, takes it a third time.
-//! - *Single streams*: `fork` takes none. Who holds one and waits for us goes on after the fork.
+//! - *Single streams*: `fork` takes none. A thread that holds one and waits for us goes on after the fork.
 //! - *The configuration of name services*, behind the handlers, since 2.34, for a moment. It is held while `/etc/nsswitch.conf` is read, which allocates: at the first
 //!   look-up of a user or host, and when the file has changed. No function takes it for others. A fork in these very microseconds hangs, as with
 //!   every `malloc` that is not the C library's own.
