@@ -72,7 +72,7 @@ typedef enum pymalloc_state {
 } pymalloc_state;
 
 /**
- * What is known of an address.
+ * What an address is.
  */
 typedef struct pymalloc_info {
     /**
