@@ -99,10 +99,14 @@ def look_at_families(report, pids, home):
 def look_here(report, python, home):
     """Starts a Python as `pymalloc run` would, and looks at it."""
     environment = variables.callers()
-    program = programs.find(python or home.python or shutil.which("python3") or sys.executable)
-    library, elf = programs.find_library(None, home)
-    programs.check(program, ["-c", WAITING], library, elf)
-    environment.update(variables.variables(environment, [library]))
+    try:
+        program = programs.find(python or home.python or shutil.which("python3") or sys.executable)
+        library, elf = programs.find_library(None, home)
+        programs.check(program, ["-c", WAITING], library, elf)
+        environment.update(variables.variables(environment, [library]))
+    except Refusal as refusal:
+        report.machine.append(findings.of_refusal(refusal))
+        return
     process = subprocess.Popen([program, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     with process:
         process.stdout.read(1)

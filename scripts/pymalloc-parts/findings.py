@@ -36,6 +36,9 @@ INSIDE = {
     b"mimalloc: ": "mimalloc",
     b"tcmalloc: ": "tcmalloc",
 }
+# Lines that mend several things.
+GNU = "use an image with the GNU C library, such as python:3.13-slim"
+WHEEL = "take the wheel, whose library is for the GNU C library 2.17 and newer: pip install pymalloc"
 ARROW = "set ARROW_DEFAULT_MEMORY_POOL=system"
 
 
@@ -128,8 +131,7 @@ def why_not_loaded(process):
         mend = "give the rights to its service (systemd: AmbientCapabilities=), and take them from the file: setcap -r, chmod u-s"
         yield problem("privileged", f"the program is {how}, and Linux ignores LD_PRELOAD for such programs", mend)
     if program and program.linker and "ld-musl" in program.linker:
-        mend = "use an image with the GNU C library, such as python:3.13-slim"
-        yield problem("musl", "the program is linked with musl; this pymalloc is for the GNU C library", mend)
+        yield problem("musl", "the program is linked with musl; this pymalloc is for the GNU C library", GNU)
     for path in named:
         yield from why_not_loadable(process, path)
     if not named:
@@ -162,7 +164,7 @@ def why_not_loadable(process, path):
     there = process.c_library()
     if needed and there and needed > there:
         text = "{} needs GLIBC_{}.{}, and the program's C library has GLIBC_{}.{} at most".format(path, *needed, *there)
-        yield problem("not-loadable", text, "take the wheel, whose library is for the GNU C library 2.17 and newer: pip install pymalloc")
+        yield problem("not-loadable", text, WHEEL)
 
 
 # --- Whether it serves
@@ -287,6 +289,19 @@ def of_machine():
     if facts.huge_pages() == "always":
         mend = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
         yield note("huge-pages", "huge pages are always on: a large block is resident sooner than it is written to", mend)
+
+
+def of_refusal(refusal):
+    """Why nothing can be started on the library here."""
+    text, way = str(refusal), WHEEL
+    before, _, last = text.rpartition(": ")
+    if last.startswith(("run ", "take ", "install ", "link ")):
+        text, way = before, last
+    elif "a space or a colon" in text:
+        way = "install pymalloc into a folder whose path has neither"
+    elif "musl" in text:
+        way = GNU
+    return problem("cannot-start", text, way)
 
 
 def of_unreadable(pid, unreadable):

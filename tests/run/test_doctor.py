@@ -144,8 +144,22 @@ class Doctor(installed.Test):
         self.assertIn("Python's objects come from it", done.stdout)
         os.remove(self.library)
         done = self.ask()
-        self.assertEqual((done.returncode, done.stdout), (125, ""))
-        self.assertRegex(done.stderr, r"\Apymalloc doctor: .*libpymalloc\.so\.0 is not there: run make")
+        self.assertEqual((done.returncode, done.stderr), (1, ""))
+        self.assertRegex(done.stdout, r"\Aproblem  .*libpymalloc\.so\.0 is not there\n +-> run make and make install\n0 processes, ")
+
+    def test_what_cannot_be_started_here(self):
+        os.makedirs(self.path("a b/bin"))
+        os.symlink(self.path("lib"), self.path("a b/lib"))
+        os.symlink(self.path("share"), self.path("a b/share"))
+        shutil.copy(self.path("bin/pymalloc"), self.path("a b/bin"))
+        done = subprocess.run([self.path("a b/bin/pymalloc"), "doctor"], stdout=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"\Aproblem  .*a space or a colon in it\n +-> install pymalloc into a folder")
+        other = self.path("libjemalloc.so.2")
+        subprocess.run(["cc", "-shared", "-x", "c", "-", "-o", other], input=b"int nothing;", check=True)
+        done = self.ask(env={**os.environ, "LD_PRELOAD": other})
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"\Aproblem  LD_PRELOAD names .*libjemalloc.so.2, whose malloc would come before .*\n +-> take it out\n")
 
     def test_a_program_with_the_library_inside(self):
         static = os.path.join(installed.TARGET, "release/libpymalloc.a")
