@@ -223,6 +223,8 @@ class Servers(Telling):
             port = free.getsockname()[1]
         process = self.start("--stats", SERVERS, *(word.format(port=port) for word in command), cwd=self.folder)
         self.wait_for(lambda: all([self.answers(port) for _ in range(20)]))
+        # Figures come once a second: the last are those of a server that has answered, however fast it was there.
+        time.sleep(1.2)
         process.send_signal(end)
         return self.told(process.communicate(timeout=installed.LIMIT)[1]), process.returncode
 
