@@ -123,7 +123,8 @@ class Doctor(installed.Test):
         problems = [finding for finding in entry["findings"] if finding["level"] == "problem"]
         self.assertEqual(status, 1 if problems or any(f["level"] == "problem" for p in told["processes"] for f in p["findings"]) else 0)
         shown = self.ask(str(pid), **more).stdout
-        self.assertIn(found[name]["text"], shown)
+        # The two were asked one after the other: what is in use may differ.
+        self.assertIn(re.sub(r"\d+", "N", found[name]["text"]), re.sub(r"\d+", "N", shown))
         self.assertIn(f"-> {found[name]['mend']}", shown)
         return entry
 
