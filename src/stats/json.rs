@@ -1,7 +1,6 @@
 //! The JSON object of `pymalloc_stats_json`.
 
-use super::count::Counted;
-use super::figures;
+use super::{Counted, figures};
 use crate::os;
 use crate::report::Text;
 use core::ffi::CStr;

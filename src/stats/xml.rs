@@ -1,7 +1,6 @@
 //! The XML document of `malloc_info`: an element a size class, then an element a figure.
 
-use super::count::Counted;
-use super::figures;
+use super::{Counted, figures};
 use crate::report::Text;
 
 impl Counted {

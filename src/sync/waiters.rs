@@ -34,10 +34,7 @@
 //!
 //! A lock is never unmapped, so that its word is there when the lock has been another's for long.
 
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicU32, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU32, Ordering};
+use super::{AtomicU32, Ordering};
 
 /// Nobody is asleep that has not been woken.
 const NONE: u32 = 0;

@@ -1,6 +1,5 @@
 //! Compiles a program of `c_tests/` and runs it.
 
-pub use crate::common::platform::platform;
 use crate::common::{
     self, Outcome, SMALL_ARENAS, SONAME, library, repository, run, static_library,
 };
@@ -32,7 +31,7 @@ pub fn output_directory() -> &'static Path {
         let geometry = if SMALL_ARENAS { "small" } else { "default" };
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("c_tests")
-            .join(platform().folder(geometry));
+            .join(geometry);
         fs::create_dir_all(&directory).expect("the target directory can be written");
         directory
     })
@@ -56,12 +55,12 @@ pub fn link_directory() -> &'static Path {
 
 /// The compiler with the warnings as errors. `cc` is made for build scripts, which are told the target.
 pub fn compiler(source: &str) -> Command {
-    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let cplusplus = source.ends_with(".cpp");
     let mut build = cc::Build::new();
     build
-        .target(&platform().target)
-        .host(&host)
+        .target(&target)
+        .host(&target)
         .opt_level(2)
         .debug(true)
         .cpp(cplusplus)
@@ -87,9 +86,7 @@ pub fn compiler(source: &str) -> Command {
         .try_get_compiler()
         .expect("there is a C compiler")
         .to_command();
-    command
-        .args(&platform().compiler_arguments)
-        .arg(repository().join("c_tests").join(source));
+    command.arg(repository().join("c_tests").join(source));
     command
 }
 
@@ -136,7 +133,6 @@ pub fn compile(source: &'static str, way: Way) -> PathBuf {
             }
             Way::Static => {
                 command.arg(static_library()).arg("-Wl,-u,pymalloc_inspect");
-                command.args(platform().static_arguments);
             }
             Way::Preloaded | Way::Alone => {}
         }
@@ -154,12 +150,9 @@ pub fn compile(source: &'static str, way: Way) -> PathBuf {
 pub fn command(source: &'static str, way: Way, arguments: &[&str]) -> Command {
     let mut command = match way {
         Way::Preloaded => common::preloaded(compile(source, way)),
-        _ => platform().command(compile(source, way)),
+        _ => Command::new(compile(source, way)),
     };
     command.args(arguments).env_remove("PYMALLOC_CONF");
-    if let Some(settings) = platform().settings(source) {
-        command.env("PYMALLOC_CONF", settings);
-    }
     command
 }
 
