@@ -50,7 +50,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom check lint deny oldest-rust demo demo-library figures \
+.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-aarch64 test-musl check lint deny oldest-rust demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start install-peers wheel-files wheels test-wheels test-deploy release cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -154,6 +154,12 @@ test-checked:
 test-loom:
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --lib --target-dir $(CARGO_TARGET_DIR)/loom loom
 
+test-aarch64: ## what can be tested of AArch64 on this machine, by qemu: with pages of 4, 16 and 64 KiB (half an hour; SHORT=1: three minutes)
+	@scripts/platform install aarch64 && scripts/platform test aarch64 $(if $(filter-out 0,$(SHORT)),--short)
+
+test-musl: ## what can be tested of musl: preloaded, static, and a static Rust program (SHORT=1: two minutes)
+	@scripts/platform install musl && scripts/platform test musl $(if $(filter-out 0,$(SHORT)),--short)
+
 check: lint ## formatting and lints, warnings denied
 	@$(CARGO) fmt --all --check
 
@@ -234,4 +240,4 @@ clean: ## remove everything that was built
 	@rm -rf $(CARGO_TARGET_DIR)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'

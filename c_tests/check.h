@@ -89,9 +89,32 @@ typedef int inspect_function(const void *, pymalloc_info *);
  * Looks a function up by name, so that one source serves a program that is linked with the library and one that it is
  * preloaded into.
  */
+#ifndef STATIC_PROGRAM
+static const void *look_up(const char *name)
+{
+    return dlsym(RTLD_DEFAULT, name);
+}
+#else
+/* A program without a dynamic linker: all names that a test asks for. */
+#define NAMES(with)                                                                                                                \
+    with(pymalloc_inspect) with(pymalloc_stats_get) with(pymalloc_stats_json) with(pymalloc_heapmap) with(pymalloc_version)        \
+        with(pymalloc_malloc) with(pymalloc_free) with(free_sized) with(free_aligned_sized) with(cfree)
+#define DECLARE(name) extern const char linked_##name[] __asm__(#name);
+NAMES(DECLARE)
+
+static const void *look_up(const char *name)
+{
+#define COMPARE(known)                                                                                                             \
+    if (strcmp(name, #known) == 0)                                                                                                 \
+        return linked_##known;
+    NAMES(COMPARE)
+    return NULL;
+}
+#endif
+
 MAYBE_UNUSED static uintptr_t find(const char *name)
 {
-    void *found = dlsym(RTLD_DEFAULT, name);
+    const void *found = look_up(name);
     CHECK(found != NULL, "%s is not in this process: pymalloc is neither linked nor preloaded, or does not export it", name);
     return (uintptr_t)found;
 }
@@ -189,6 +212,34 @@ MAYBE_UNUSED static void read_proc(const char *path, char *text, size_t size)
     text[length] = 0;
 }
 
+/* An emulator of a process puts the program below this address, and itself above. */
+#define PROGRAM_END ((uintptr_t)1 << 40)
+
+/* Bytes of physical memory of the mappings that begin below an address. */
+static size_t resident_below(uintptr_t end)
+{
+    static char text[1 << 16];
+    int file = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+    CHECK(file >= 0, "/proc/self/smaps: errno %d", errno);
+    size_t sum = 0, length = 0;
+    uintptr_t start = 0;
+    for (ssize_t got; (got = read(file, text + length, sizeof text - 1 - length)) > 0;) {
+        length += (size_t)got;
+        text[length] = 0;
+        char *line = text;
+        for (char *next; (next = strchr(line, '\n')) != NULL; line = next + 1) {
+            if ((*line >= '0' && *line <= '9') || (*line >= 'a' && *line <= 'f'))
+                start = (uintptr_t)strtoull(line, NULL, 16);
+            else if (start < end && strncmp(line, "Rss:", 4) == 0)
+                sum += (size_t)strtoull(line + 4, NULL, 10) * KIB;
+        }
+        length = (size_t)(text + length - line);
+        memmove(text, line, length);
+    }
+    close(file);
+    return sum;
+}
+
 /*
  * Bytes of physical memory that the process holds. From smaps_rollup, which walks the page tables: the counters
  * behind statm may lag by a megabyte per processor.
@@ -196,6 +247,8 @@ MAYBE_UNUSED static void read_proc(const char *path, char *text, size_t size)
 MAYBE_UNUSED static size_t resident(void)
 {
     char text[4096];
+    if (getenv("PYMALLOC_TEST_EMULATED"))
+        return resident_below(PROGRAM_END);
     read_proc("/proc/self/smaps_rollup", text, sizeof text);
     const char *line = strstr(text, "\nRss:");
     CHECK(line != NULL, "/proc/self/smaps_rollup has no Rss line");

@@ -33,11 +33,14 @@ use std::time::Duration;
 macro_rules! programs {
     ($($name:ident: $source:literal, $arguments:expr, $seconds:literal, [$($test:ident: $way:ident),*];)*) => {$(
         mod $name {
+            use super::common::platform::platform;
             use super::harness::{Way, expect_success};
             $(
                 #[test]
                 fn $test() {
-                    expect_success($source, Way::$way, &$arguments, $seconds);
+                    if platform().can_run($source, &$arguments) {
+                        expect_success($source, Way::$way, &$arguments, $seconds);
+                    }
                 }
             )*
         }

@@ -70,6 +70,13 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn support_matrix_is_that_of_the_record() {
+    let mut command = Command::new(repository().join("scripts/support-matrix"));
+    let outcome = common::run(command.arg("--check"), TIME_LIMIT);
+    outcome.expect_success("scripts/support-matrix --check");
+}
+
+#[test]
 fn index_names_every_page() {
     let index = fs::read_to_string(repository().join("docs/README.md")).expect("there is an index");
     let named: Vec<_> = links(&index).collect();

@@ -1,6 +1,7 @@
 //! The JSON object of `pymalloc_stats_json`.
 
-use super::{Counted, figures};
+use super::count::Counted;
+use super::figures;
 use crate::os;
 use crate::report::Text;
 use core::ffi::CStr;

@@ -1,6 +1,6 @@
 //! The table of `malloc_stats`, for people: in the spirit of CPython's `sys._debugmallocstats()`.
 
-use super::Counted;
+use super::count::Counted;
 use crate::geometry::SLOT_SIZE;
 use crate::report::Text;
 use crate::size_class::TABLE;

@@ -1,6 +1,7 @@
 //! The XML document of `malloc_info`: an element a size class, then an element a figure.
 
-use super::{Counted, figures};
+use super::count::Counted;
+use super::figures;
 use crate::report::Text;
 
 impl Counted {

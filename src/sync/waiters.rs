@@ -34,7 +34,10 @@
 //!
 //! A lock is never unmapped, so that its word is there when the lock has been another's for long.
 
-use super::{AtomicU32, Ordering};
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicU32, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, Ordering};
 
 /// Nobody is asleep that has not been woken.
 const NONE: u32 = 0;

@@ -1,5 +1,6 @@
 //! Compiles a program of `c_tests/` and runs it.
 
+pub use crate::common::platform::platform;
 use crate::common::{
     self, Outcome, SMALL_ARENAS, SONAME, library, repository, run, static_library,
 };
@@ -31,7 +32,7 @@ pub fn output_directory() -> &'static Path {
         let geometry = if SMALL_ARENAS { "small" } else { "default" };
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("c_tests")
-            .join(geometry);
+            .join(platform().folder(geometry));
         fs::create_dir_all(&directory).expect("the target directory can be written");
         directory
     })
@@ -55,12 +56,12 @@ pub fn link_directory() -> &'static Path {
 
 /// The compiler with the warnings as errors. `cc` is made for build scripts, which are told the target.
 pub fn compiler(source: &str) -> Command {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let cplusplus = source.ends_with(".cpp");
     let mut build = cc::Build::new();
     build
-        .target(&target)
-        .host(&target)
+        .target(&platform().target)
+        .host(&host)
         .opt_level(2)
         .debug(true)
         .cpp(cplusplus)
@@ -86,7 +87,9 @@ pub fn compiler(source: &str) -> Command {
         .try_get_compiler()
         .expect("there is a C compiler")
         .to_command();
-    command.arg(repository().join("c_tests").join(source));
+    command
+        .args(&platform().compiler_arguments)
+        .arg(repository().join("c_tests").join(source));
     command
 }
 
@@ -133,6 +136,7 @@ pub fn compile(source: &'static str, way: Way) -> PathBuf {
             }
             Way::Static => {
                 command.arg(static_library()).arg("-Wl,-u,pymalloc_inspect");
+                command.args(platform().static_arguments);
             }
             Way::Preloaded | Way::Alone => {}
         }
@@ -150,9 +154,12 @@ pub fn compile(source: &'static str, way: Way) -> PathBuf {
 pub fn command(source: &'static str, way: Way, arguments: &[&str]) -> Command {
     let mut command = match way {
         Way::Preloaded => common::preloaded(compile(source, way)),
-        _ => Command::new(compile(source, way)),
+        _ => platform().command(compile(source, way)),
     };
     command.args(arguments).env_remove("PYMALLOC_CONF");
+    if let Some(settings) = platform().settings(source) {
+        command.env("PYMALLOC_CONF", settings);
+    }
     command
 }
 

@@ -96,6 +96,12 @@ fn complaint(way: Way, kind: &str, call: &str, size: &str) -> Option<String> {
 }
 
 fn expect_caught(way: Way, kinds: &[&str], calls: &[&str], sizes: &[&str]) {
+    if kinds
+        .iter()
+        .any(|kind| !platform().can_run(source_of(kind), &[kind]))
+    {
+        return;
+    }
     let mut complaints = Vec::new();
     for kind in kinds {
         for call in calls {

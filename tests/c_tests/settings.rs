@@ -268,7 +268,8 @@ fn set_user_id_programs_ignore_the_settings() {
     fs::set_permissions(&privileged, fs::Permissions::from_mode(0o4755))
         .expect("root can set any mode");
     let outcome = run(
-        Command::new(&privileged)
+        platform()
+            .command(&privileged)
             .arg("secure")
             .env("PYMALLOC_CONF", settings),
         Duration::from_secs(60),

@@ -6,6 +6,9 @@
 // Each test program uses its own part of this.
 #![allow(dead_code)]
 
+pub mod platform;
+
+use platform::platform;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -49,7 +52,7 @@ fn weakened(built: &Path) -> PathBuf {
     let weak = built.with_file_name("libpymalloc-weak.a");
     // To another name first: several test runs may do this at a time.
     let unfinished = weak.with_extension(std::process::id().to_string());
-    let output = Command::new("objcopy")
+    let output = Command::new(platform().objcopy)
         .args(["--wildcard", "--weaken-symbols"])
         .arg(repository().join("scripts/weak-names"))
         .args([built, unfinished.as_path()])
@@ -209,7 +212,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Outcome {
     Outcome {
         status,
         stdout: stdout.join().expect("the pipe can be read"),
-        stderr: stderr.join().expect("the pipe can be read"),
+        stderr: platform().of_program(stderr.join().expect("the pipe can be read")),
         elapsed,
         timed_out,
     }
@@ -278,7 +281,7 @@ fn kill_group(leader: u32) {
 
 /// A command that runs `program` with the library preloaded.
 pub fn preloaded(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new(program);
+    let mut command = platform().command(program);
     command.env("LD_PRELOAD", library());
     command
 }
