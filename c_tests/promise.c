@@ -30,7 +30,7 @@ struct block {
     uint64_t id;
 };
 
-/* Live blocks. Who has the table may not be who allocated them. */
+/* Live blocks. The thread that has the table need not be the one that allocated them. */
 struct table {
     struct block *blocks;
     size_t count, bytes;

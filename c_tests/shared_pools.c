@@ -24,7 +24,7 @@ static void meet(void)
  */
 struct leaving {
     int rounds, size;
-    /* So many rows of blocks. Of each, the one at `place` is left to the first who frees, and the next to the second, if any. */
+    /* So many rows of blocks. Of each, the one at `place` is left to the first thread that frees, and the next to the second, if any. */
     int rows, in_row, place, freers;
 };
 enum { FREERS = 2, MOST_ROWS = 200, MOST_IN_ROW = 340 };

@@ -47,7 +47,7 @@ static void collect_stale_bytes(void)
             free(large);
         }
     }
-    /* And what a freed block looks like to one who has kept its address, the first words above all. */
+    /* And the bytes of a freed block, the first words above all, as a program sees them that has kept its address. */
     for (int at = 0; at < 8; at++) {
         unsigned char *freed = hide(malloc(STALE_BYTES)), *neighbour = hide(malloc(STALE_BYTES));
         free(hide(freed));

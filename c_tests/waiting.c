@@ -1,9 +1,9 @@
 /*
  * A thread waits for a lock of the allocator whose holder cannot run beside it: waiting realtime | nice.
  *
- * What must hold: who waits sleeps, so that the holder is let run: on one processor a real-time thread beside an ordinary one, and an ordinary one beside one
- * that is nice. What counts is the processor time that a call takes, and how often the processor is taken from who waits, not the time that passes, which is up
- * to what else the machine does.
+ * What must hold: a thread that waits sleeps, so that the holder is let run: on one processor a real-time thread beside an ordinary one, and
+ * an ordinary one beside one that is nice. The test counts the processor time that a call takes, and how often the processor is taken from
+ * the thread that waits. It does not count the time that passes: that is up to what else the machine does.
  */
 #include "check.h"
 
@@ -55,7 +55,8 @@ static void *work(void *is_nice)
     return NULL;
 }
 
-/* Allocates a little now and then. Who keeps trying instead of sleeping needs the processor for it, or gives it away and gets it back again and again. */
+/* Allocates a little now and then. A thread that keeps trying instead of sleeping needs the processor for it, or gives it away and gets it
+ * back again and again. */
 static void allocate_now_and_then(void)
 {
     uint64_t seed = 2;

@@ -4,8 +4,8 @@
 //! C library, and so it finds that one's `malloc` and `free`, whatever is preloaded. The first pointer that goes from the program to such a library
 //! and is freed there then ends the process. With the flag gone the library finds the preloaded `malloc`, as any other library does.
 //!
-//! What is lost is what the flag is for: where a plugin and its host bring different functions of one name, the plugin now gets the host's.
-//! So this library is put in front of a program only if that is asked for, or the program is known to run without the flag.
+//! The flag has a purpose, and it is lost: where a plugin and its host bring different functions of one name, the plugin now gets the host's.
+//! So this library is put in front of a program only on request, or if the program is known to run without the flag.
 //!
 //! Owns: the addresses of the next definitions. What must hold:
 //! - The C library sees the program as the caller. It takes the caller's RUNPATH and namespace from the return address, so both functions

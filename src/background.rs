@@ -20,11 +20,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// Between two decays of retained memory: a few times the shortest stretch after which something counts as unused.
 const PURGE_MILLISECONDS: usize = 100;
 
-/// Between two times that the collector is told the figures. The first comes soon, since many a process is short, and each of the next after twice
-/// the time: so they are never older than half of what the process has lived, nor than a second.
+/// When the collector is first told the figures: soon, since many processes are short. The pauses after that double until they last a
+/// second. So what the collector knows is never older than half the life of the process, nor than a second.
 const FIRST_FIGURES_MILLISECONDS: usize = 10;
 const FIGURES_MILLISECONDS: u64 = 1000;
-/// To count a large heap takes time: at most a part in so many of it goes into that.
+/// The pause is at least so many times as long as the counting took, which is long in a large heap.
 const COUNTING_PART: u64 = 100;
 
 /// The longest sleep, in milliseconds: a day. Then the thread wakes, and sleeps again.
@@ -73,7 +73,7 @@ fn now() -> u64 {
     os::coarse_clock() / 1_000_000
 }
 
-/// Tells the collector the figures, and when it is to be told again: not at all once it is gone.
+/// Tells the collector the figures, and sets the time of the next: never, once it is gone.
 fn tell_figures(figures: &mut Task) {
     let before = os::exact_clock();
     collector::tell(Event::Figures);
@@ -92,7 +92,7 @@ extern "C" fn run(asked: *mut c_void) -> *mut c_void {
     let mut snapshot = Task::every(conf::HEAPMAP_EVERY.get(), now());
     let first_figures = collector::listens() as usize * FIRST_FIGURES_MILLISECONDS;
     let mut figures = Task::every(first_figures, now());
-    // Those that a collector wants are nobody's once it is gone.
+    // Snapshots for a collector stop once it is gone.
     let collected = !conf::collector().is_empty();
     loop {
         let next = purge.next.min(snapshot.next).min(figures.next);

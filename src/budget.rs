@@ -36,8 +36,8 @@ pub const FREE_SLOTS: Share = Share {
     growing: 2,
 };
 
-/// Unscanned bytes of pools. With twice as much, a program of drifting sizes (`drift` of `make bench`) saves a twentieth of its time and takes a twentieth more
-/// memory.
+/// Unscanned bytes of pools. With twice as much, a program of drifting sizes (`drift` of `make bench`) saves a twentieth of its time and
+/// takes a twentieth more memory.
 pub const UNSCANNED: Share = Share {
     fixed: 4,
     growing: 4,
@@ -53,8 +53,8 @@ impl Share {
     }
 }
 
-/// Bytes that all kinds together may retain resident in a small process, 32 MiB. `large` of `make bench`, whose free blocks come to twice as much, pays for the limit by half its
-/// time again; without one, two buffers of 1,000 MiB would leave all of them.
+/// Bytes that all kinds together may retain resident in a small process, 32 MiB. `large` of `make bench`, whose free blocks are twice as
+/// much, takes half as much time again under this limit. Without one, two buffers of 1,000 MiB would leave all of them.
 pub const RETAINED_MOST: usize = 32 << 20;
 /// In a large one they may retain one in so many bytes of what is in use.
 pub const RETAINED_PART: usize = 8;
@@ -64,6 +64,6 @@ pub fn retained(in_use: usize) -> usize {
     RETAINED_MOST.max(in_use / RETAINED_PART)
 }
 
-/// Freed mappings that stay when a block that is a mapping raises the peak, since they may serve it soon: half of what may be retained. With nothing, buffers
-/// of 1 to 24 MiB fault in a half more of what they write (`mappings.c reused`). With all of it, they pass their peak by as much.
+/// Freed mappings that stay when a block that is a mapping raises the peak, since they may serve it soon: half of what may be retained.
+/// With none, buffers of 1 to 24 MiB fault in half as many pages again (`mappings.c reused`). With all, they pass their peak by as much.
 pub const KEPT_FOR_OWN: usize = RETAINED_MOST / 2;

@@ -11,8 +11,8 @@
 //!   ...                                                      and the table of `malloc_stats`
 //! ```
 //!
-//! What must hold: the process never waits for the collector, but for the one that the setting `collector_wait` names, at its end; and once nobody
-//! listens, nothing more is told.
+//! What must hold: a process never waits for the collector, but for the process that the setting `collector_wait` names, at its end.
+//! Once nobody listens, nothing more is told.
 
 use crate::conf;
 use crate::os::{self, socket::Connection};
@@ -20,7 +20,7 @@ use crate::report::{BUFFER, Text};
 use crate::stats::{self, json};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Milliseconds that the end of a process waits for the collector: it may be drawing the heap map, or be stopped.
+/// Milliseconds that a process waits for the collector at its end: it may be drawing the heap map, or be stopped.
 const PATIENCE: u64 = 10_000;
 
 #[derive(Clone, Copy)]

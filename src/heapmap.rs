@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Each arena is put together while it is held still, and written after that: the reader at the other end may be a thread of this process
-//! that allocates. Nothing here makes a page resident: the marks of blocks are read only on pages that are.
+//! that allocates. Nothing here makes a page resident: the mark of a block is read only if its page is resident.
 
 use crate::arena::{self, View};
 use crate::conf;
@@ -38,23 +38,22 @@ const FORMAT: usize = 1;
 
 /// Room for a slot's part of an arena, its blocks aside: `[63,100,1024,1024,1024,""],` and more.
 const SLOT_TEXT: usize = 64;
-/// Room for an arena's own part: its bits of resident pages, and names.
-const ARENA_TEXT: usize = 1024;
+/// Room for an arena's own part: names, and a hexadecimal digit for four pages.
+const ARENA_TEXT: usize = 256 + PAGES / 4;
 /// Room for an arena: a run of blocks of one state takes at most two bytes a block ("1a").
 const TEXT: usize = ARENA_SIZE / BLOCK_ALIGN * 2 + SLOTS * SLOT_TEXT + ARENA_TEXT;
+/// The most pages of an arena.
 const PAGES: usize = ARENA_SIZE / os::SMALLEST_PAGE;
-const _: () = assert!(PAGES / 4 + 256 <= ARENA_TEXT);
 
-/// Pages whose residence is asked for in one go: at least those of an arena.
-const RESIDENT: usize = 4096;
-const _: () = assert!(RESIDENT >= PAGES);
+/// The most pages whose residence is asked for in one go: as many as sixteen arenas have.
+const RESIDENT: usize = 16 * PAGES;
 
 /// The most arenas that a snapshot shows: 64 GiB of those of 1 MiB.
 const ARENAS: usize = 1 << 16;
 /// Mappings that are listed in one go.
 const MAPPINGS: usize = 1024;
 
-/// What a snapshot is put together in. All zeroes, so that it takes neither memory nor room in the file before it is used.
+/// Where a snapshot is put together. All zeroes: it takes no room in the file, and no memory before it is used.
 struct Room {
     text: [u8; TEXT],
     /// The base of each arena, with the number of its free slots in the low bits.
@@ -65,7 +64,7 @@ struct Room {
 }
 
 struct Scratch {
-    /// Of the pages of an arena or of a piece of a mapping, whether they are resident.
+    /// Whether each page of an arena, or of a piece of a mapping, is resident.
     resident: [u8; RESIDENT],
     /// The states of a pool's blocks.
     states: [u8; MOST_BLOCKS],
@@ -99,16 +98,16 @@ static ROOM: SharedRoom = SharedRoom(UnsafeCell::new(Room {
     path: [0; conf::PATH],
 }));
 
-/// The process that a thread has the room in; 0 when nobody has it.
+/// The number of the process whose thread has the room; 0 when nobody has it.
 static HOLDER: AtomicU32 = AtomicU32::new(0);
 
 /// Milliseconds between two tries to get the room: the thread that has it may be waiting for the reader of a pipe.
 const PAUSE: u64 = 1;
-/// So often the last snapshot of a process tries: at exit, whoever has the room may never be done with it.
+/// Tries of the last snapshot of a process: at exit, whoever has the room may never be done with it.
 const TRIES_AT_EXIT: u32 = 1000;
 
-/// Lends the room, when it is free. `None` when it was not so after so many `tries`. A process that was forked while a thread of its
-/// parent had it finds the parent's number, and takes it. So `fork` need not wait, which a reader of the pipe may call.
+/// Lends the room once it is free; `None` if that takes more than `tries`. A process that is forked while a thread of its parent has the
+/// room finds the parent's number, and takes the room. So `fork` need not wait for it: the reader of the pipe may be what forks.
 fn with_room<R>(mut tries: u32, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
     let own = os::process_id();
     loop {
@@ -255,8 +254,8 @@ impl Scratch {
         let mut counts = [0; STATES.len()];
         for (index, place) in states.iter_mut().enumerate() {
             let address = pool.start() + index * pool.block_size();
-            // The mark lies on the page that the block starts on. A block that is neither untouched nor purged and yet not resident is
-            // swapped out, and counts as in use.
+            // The mark lies on the page where the block starts. If that page is not resident, and was not purged, it is swapped out: the
+            // block counts as in use.
             let page = (address & ARENA_MASK) >> shift;
             let state = match pool.block_at(address) {
                 Err(_) => UNTOUCHED,
@@ -281,7 +280,7 @@ impl Scratch {
         write_run(text, length, first);
     }
 
-    /// Bytes of a mapping that are resident. It may be gone by now: then what is there counts, or nothing.
+    /// Resident bytes of a mapping. It may be gone by now: then those of whatever lies there.
     #[inline(never)]
     fn resident_bytes(&mut self, mapping: &Entry) -> usize {
         let (size, mut pages) = (RESIDENT * os::page_size(), 0);
@@ -311,7 +310,7 @@ fn slot_of(run: &Pool) -> usize {
     (run.start() & ARENA_MASK) >> SLOT_SHIFT
 }
 
-/// How many blocks of a pool are in each state, and the start of the list of their states.
+/// Writes how many blocks of a pool are in each state, and the start of the list of their states.
 #[inline(never)]
 fn write_counts(text: &mut Text, counts: &[usize; STATES.len()]) {
     for count in counts {
@@ -320,13 +319,13 @@ fn write_counts(text: &mut Text, counts: &[usize; STATES.len()]) {
     text.text(",\"");
 }
 
-/// So many blocks in a row of one state.
+/// Writes a run of blocks in one state.
 fn write_run(text: &mut Text, length: usize, state: u8) {
     let letter = &STATES[state as usize % STATES.len()];
     text.number(length).bytes(slice::from_ref(letter));
 }
 
-/// Set when the process has written its last snapshot: a thread that is about to end with it writes none.
+/// Set once the process has written its last snapshot: a thread that still runs writes none after it.
 static ENDED: AtomicBool = AtomicBool::new(false);
 /// Whether a snapshot could not be written, so that it is said once.
 static FAILED: AtomicBool = AtomicBool::new(false);
@@ -350,8 +349,8 @@ pub fn append(last: bool) {
     });
 }
 
-/// Says at the start of the process what would keep it from writing snapshots, as far as that can be told without making the file. A pipe is not
-/// opened for that: its reader would see the end of it.
+/// Says at the start of the process what would keep it from writing snapshots, as far as that shows without making the file. A pipe is
+/// not opened: its reader would see the end of it.
 pub fn check() {
     if conf::heapmap_setting().is_empty() {
         return;

@@ -23,10 +23,9 @@ pub fn look_outside() {
     LOOKS_OUTSIDE.store(true, Ordering::Relaxed);
 }
 
-/// Run by the C library before `main`, and in the shared library (`-z initfirst`) before the
-/// initialisation of every other library; in one that is loaded by `dlopen` then, when other threads may run and even allocate from it already. A fork handler of another library that is registered before ours
-/// would run while ours holds the locks. The C library itself may not be initialised yet, so that the
-/// environment is taken from the arguments.
+/// The C library runs it before `main`. The shared library is initialised before every other one (`-z initfirst`), since a fork handler
+/// registered before ours would run while ours holds the locks. If `dlopen` loads it, other threads may already run, and even allocate
+/// from it. The C library itself may not be initialised yet, so that the environment is taken from the arguments.
 extern "C" fn start(
     _count: c_int,
     _arguments: *const *const c_char,

@@ -1,11 +1,11 @@
 //! A table from addresses to what is mapped there, in a mapping of its own.
 //!
-//! Holds what no mask can find: mappings of their own (`mapping`), and the rare arena that
-//! has no place in the arena map. Linear probing; half full at most; grows by doubling and does not shrink. The owner of a registry
-//! guards it with its lock, which is not held while the system maps or unmaps a table (`lock_with_room`).
+//! What it owns: its table. It finds what no mask can: mappings of their own (`mapping`), and the rare arena that has no place in the map
+//! of arenas. It probes linearly, is at most half full, grows by doubling, and does not shrink. The owner of a registry guards it with
+//! its lock. That lock is free while the system maps or unmaps a table (`lock_with_room`).
 //!
-//! Invariants: every entry lies on the unbroken run of occupied places that starts at its home place. There is room for every entry
-//! that was *promised*: one that is on its way to the table, since its mapping is being made or moved.
+//! What must hold: every entry lies on the unbroken run of occupied places that starts at its home place. There is room for every entry
+//! that was *promised*: its mapping is being made or moved.
 
 use crate::layout::layout;
 use crate::os;
@@ -40,7 +40,7 @@ pub struct Registry {
     promised: usize,
 }
 
-/// Memory for the places of a registry, all vacant.
+/// The memory of a registry: places, which are vacant.
 pub struct Table {
     places: NonNull<Entry>,
     capacity: usize,
@@ -81,15 +81,15 @@ impl Drop for Table {
         let (start, size) = (self.places.as_ptr().cast(), Table::size_of(self.capacity));
         // SAFETY: the table is no longer reachable.
         if !unsafe { os::try_unmap(start, size) } {
-            // SAFETY: as above; its pages at least go back. Its addresses do not serve again: all tables that a registry has outgrown are together
-            // smaller than the one that it has.
+            // SAFETY: as above. Its pages at least go back. Its addresses do not serve again: all tables that a registry has outgrown are
+            // together smaller than the one that it has.
             unsafe { os::purge(start, size) };
         }
     }
 }
 
-/// Locks what a registry is part of, when that has room for one more entry. The system maps a larger table, if one is needed, while
-/// the lock is free. Where it refuses, `other_memory` is asked for so many bytes that read as zeroes. `None` when there is no memory.
+/// Locks the structure around a registry, with room for one more entry. A larger table is mapped while the lock is free. Where the system
+/// refuses, `other_memory` is asked for as many bytes, which must read as zeroes. `None` when there is no memory.
 #[cfg(not(loom))]
 pub fn lock_with_room<T>(
     lock: &Lock<T>,
@@ -240,7 +240,7 @@ impl Registry {
         Table::size_of(self.larger_capacity())
     }
 
-    /// Makes room in memory of the caller's. Returns the table that nobody needs any more, to be dropped with the lock free.
+    /// Makes room in memory of the caller's. Returns the old table, to be dropped with the lock free.
     ///
     /// # Safety
     /// A mapping of `larger_size` bytes that reads as zeroes, for this alone.
@@ -257,7 +257,7 @@ impl Registry {
         }
     }
 
-    /// Moves all entries to a larger table. Returns the one that nobody needs any more: this very one, if another thread was faster.
+    /// Moves all entries to a larger table. Returns the old one; or `table` itself, if another thread was faster.
     #[inline(never)]
     fn move_to(&mut self, table: Table) -> Option<Table> {
         if table.capacity <= self.capacity {

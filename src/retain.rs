@@ -15,8 +15,8 @@
 //! Wanted bytes that stay unused for a fifth of a second, or for as long as it took to want them, are forgotten. There is no timer: an idle process keeps
 //! them until it works again.
 //!
-//! A drop of more than may be retained is forgotten with all that was wanted before it. Should the program ever grow like that again, the little that stayed would save few of its
-//! faults.
+//! When more is given back in one go than may be retained, everything is forgotten. Should the program grow like that again, the little
+//! that would have stayed saves few of its faults.
 //!
 //! What must hold: `give_back` is told only of bytes that would have stayed, had more been wanted. Otherwise the wanted bytes grow with every
 //! turn. `RETAINED` is the sum of `resident` of all kinds.
@@ -31,36 +31,36 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 const TURN_NANOSECONDS: u64 = 2000;
 /// A quarter of the time may go into such turns. With a tenth, `make demo` leaves 13 MiB more, and is no faster.
 const PATIENCE: u64 = 4;
-/// Whatever the amount, this long ago is still soon: a few ticks of the coarse clock.
+/// However few bytes it was, a turn within this time counts as soon: a few ticks of the coarse clock.
 const SOON_NANOSECONDS: u64 = 10_000_000;
 
-/// Wanted memory that was unused for as long is forgotten, however little it is. A slow machine, or a busy one, may well take this long between two
-/// needs. With a second, `make demo` leaves 14 MiB more. With the `horizon` of a few megabytes instead, programs
-/// that keep buffers of 1 to 24 MiB in use fault twice as many pages when the machine is busy (`mappings.c reused`).
+/// Wanted memory is not forgotten before it was unused for so long, however little it is: a slow or busy machine may take this long
+/// between two needs. With a second, `make demo` leaves 14 MiB more. With the `horizon` of a few megabytes instead, programs that use
+/// buffers of 1 to 24 MiB fault twice as many pages on a busy machine (`mappings.c reused`).
 const FORGET_NANOSECONDS: u64 = 200_000_000;
 
 /// Wanted bytes must be asked for again so many times over before any of them stay resident. Once proves nothing: a buffer that a
 /// program fills twice is often never filled again. With 4, `large` of `make bench` takes a tenth more time.
 const REPETITIONS: usize = 2;
 
-/// However many bytes are about to be mapped, one call gives up no more than this (64 MiB) of each kind before, which takes some 6 ms: the system takes
-/// lazy memory anyway once it has no other. Measure `malloc` of a gibibyte where 400 MiB are retained: without, 35 ms.
+/// The most that one call gives up of each kind (64 MiB), however many bytes are about to be mapped. It takes some 6 ms. The system takes
+/// lazy memory anyway once it has no other. Measure `malloc` of a gibibyte where 400 MiB are retained: without this, 35 ms.
 pub const MOST_AT_ONCE: usize = 64 << 20;
 
-/// See `Retained::observe_in_turn`. The clock takes as long as a tenth of what an arena does to take or release a pool.
+/// See `Retained::observe_in_turn`. Reading the clock takes a tenth as long as taking or releasing a pool.
 const TURNS: u8 = 8;
 
 /// A moment, in nanoseconds since some start.
 pub type Moment = u64;
 
 /// The present, to a few milliseconds. It may step back: in a process that was moved to another machine, or forked into another
-/// time namespace. Some ask under a lock. Where the kernel has no function for it (`os::clock`) this is a system call, the only one under a lock: it
-/// waits for nothing, and takes as long as the lock is held otherwise.
+/// time namespace. Some callers hold a lock. Where the kernel has no function for it (`os::clock`) this is a system call, the only one
+/// under a lock. It waits for nothing, and takes as long as the lock is held otherwise.
 pub fn now() -> Moment {
     os::coarse_clock()
 }
 
-/// How long a turn of so many bytes may take ago to count as soon.
+/// How long a turn of so many bytes may take and still count as soon.
 fn horizon(bytes: usize) -> u64 {
     let pages = (bytes / os::SMALLEST_PAGE) as u64;
     SOON_NANOSECONDS + pages * (TURN_NANOSECONDS * PATIENCE)
@@ -96,9 +96,9 @@ fn is_new_peak(held: usize) -> bool {
     held > most + most / PEAK_PART
 }
 
-/// Whether so many bytes, all that may be resident, raise the peak of the process. To be called when new memory is about to be
-/// touched. If something is wanted, or still to be given back (`in_debt`), that must go first, and then `note_held` is told how much is left.
-/// Below the peak it may stay: programs whose needs come and go between layers would give up what they want again at once.
+/// Whether so many bytes, all that may be resident, raise the peak of the process. To be called before new memory is touched. True only
+/// if something is wanted, or still to be given back (`in_debt`): that must go first, and then `note_held` is told how much is left.
+/// Below the peak it may stay: a program whose needs come and go between layers would give up what it wants again at once.
 pub fn raises_the_peak(held: usize, in_debt: bool) -> bool {
     if !is_any_wanted() && !in_debt {
         if held > MOST_HELD.load(Ordering::Relaxed) {
@@ -165,7 +165,7 @@ impl Retained {
         }
     }
 
-    /// Nothing of a kind that cannot. Its turns are many and small, so that what is wanted was asked for again many times.
+    /// Nothing of a kind that cannot. It needs no `REPETITIONS`: its turns are many and small.
     pub const fn nothing_resident() -> Self {
         Retained {
             lazily: false,
@@ -282,7 +282,7 @@ impl Retained {
     #[inline(never)]
     pub fn observe(&mut self, unused: usize, in_use: usize, now: Moment) -> bool {
         let horizon = until_forgotten(self.wanted);
-        // Whatever wanted it is over.
+        // The need for it is over.
         let idle = now.saturating_sub(self.latest) > horizon && self.latest_unused > 0;
         self.latest_unused = unused;
         self.latest = now;
@@ -303,7 +303,7 @@ impl Retained {
         self.wanted < before.0 || self.resident < before.1
     }
 
-    /// As `observe`, for whoever comes by often: all of it counts, but the clock is read one time in `TURNS`.
+    /// As `observe`, for callers that come often: each call counts, but only one in `TURNS` reads the clock.
     #[inline]
     pub fn observe_in_turn(
         &mut self,
@@ -318,8 +318,8 @@ impl Retained {
         self.turns.is_multiple_of(TURNS) && self.observe(unused, in_use, now())
     }
 
-    /// Wants so many bytes less, what is lazy first: somebody else needs the memory. Of what is wanted so many bytes are `unused`, and only
-    /// these can be had. Tells how many: so many are to go, however much is still wanted.
+    /// Wants so many bytes less, lazy ones first: somebody else needs the memory. Only the wanted bytes that are `unused` can go. Returns
+    /// how many must.
     #[inline(never)]
     pub fn give_up(&mut self, bytes: usize, unused: usize) -> usize {
         let bytes = bytes.min(unused);

@@ -23,7 +23,7 @@ use crate::retain;
 use crate::size_class::CLASSES;
 use core::arch::global_asm;
 
-/// Statics that the statistics are made of, of settings the values.
+/// How many statics the statistics are made of. Of a setting it is the value alone.
 pub const PARTS: usize = 12;
 
 /// The number of everything that is read from outside.

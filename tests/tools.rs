@@ -1,8 +1,8 @@
 //! The tools in Python: `make bench`, `make demo` and the figures of README.md, the page that draws heap maps, the command `pymalloc`,
-//! the Python module with its example, the wheel, and the recipes of docs/deploy.md. Their tests are in `tests/bench_suite/`, `tests/demo/`, `tests/heapmap/`, `tests/run/`, `tests/wheel/` and
-//! `tests/deploy/`, in Python as they are.
+//! the Python module with its example, the wheel, and the recipes of docs/deploy.md. Their tests are in Python too: `tests/bench_suite/`,
+//! `tests/demo/`, `tests/heapmap/`, `tests/run/`, `tests/wheel/` and `tests/deploy/`.
 //!
-//! Owns: nothing but the commands. Side by side, as each waits for most of its time.
+//! Owns: nothing but the commands. They run side by side, since each waits for most of its time.
 //!
 //! Only on the default geometry: nothing here depends on it, but for the suite, and that compares the default one.
 

@@ -1,7 +1,7 @@
 //! C++'s `operator new` and `operator delete`, in all their forms, by their mangled names (Itanium C++ ABI, 64 bits).
 //!
-//! Where the program has replaced a form that another stands for, or `malloc` and `free`, the other goes through that (`replaced`): its fast
-//! path finds nothing then.
+//! A form may stand for another one, or for `malloc` or `free`. If the program has replaced that one, the form goes through the program's
+//! (`replaced`): its fast path finds nothing then.
 //!
 //! When there is no memory a form of `new` hands over to the definition of itself in the C++ library of its caller. That one
 //! allocates through `malloc`, fails as well, and then does what the standard asks for: it runs the new-handler and throws
@@ -26,8 +26,8 @@ type Nothrow = *const c_void;
 /// A form of `operator new`.
 struct New {
     name: &'static CStr,
-    /// The form that says in the C++ library that there is no memory. That of an array would jump to the plain one, which is ours again, and
-    /// the caller's address would be lost.
+    /// The form in the C++ library that reports that there is no memory. The one for arrays would jump to the plain one, which is ours
+    /// again, and lose the caller's address.
     plain_name: &'static CStr,
     /// The operators that it stands for, the nearest first.
     stands_for: &'static [Function],
@@ -69,7 +69,7 @@ impl New {
     fn through_operator(&self, wanted: Wanted, caller: usize) -> Option<*mut c_void> {
         let functions = self.stands_for.iter();
         let operator = functions.copied().find_map(replaced::by_program)?;
-        // What the program's form throws only the C++ library can catch: its own definition of this form goes through the program's, too.
+        // Only the C++ library can catch what the program's form throws: its own definition of this form goes through the program's too.
         let catching = match self.nothrow {
             true => definition(self.name, caller),
             false => None,
@@ -111,8 +111,8 @@ impl New {
     }
 }
 
-/// A form in a C++ library: the one that the caller was linked with, since an exception of another it could not catch; else the one
-/// that the whole program uses, or any that is loaded.
+/// A form in a C++ library: the one that the caller was linked with, since it could not catch an exception of another; else the one that
+/// the whole program uses, or any that is loaded.
 fn definition(name: &CStr, caller: usize) -> Option<NonNull<c_void>> {
     const LIBRARIES: [&CStr; 3] = [c"libstdc++.so.6", c"libc++.so.1", c"libc++abi.so.1"];
     let mut libraries = LIBRARIES.into_iter();
@@ -131,8 +131,7 @@ fn hand_over(definition: NonNull<c_void>, wanted: Wanted) -> *mut c_void {
     unsafe { call(definition.as_ptr(), size, align, nothrow) }
 }
 
-/// Calls a form of `operator new`. The arguments that it has follow each other, whichever they are; what is behind them lies in
-/// registers where it does not look.
+/// Calls a form of `operator new` with all the arguments that any form has. Those that this one lacks lie in registers that it does not read.
 ///
 /// # Safety
 /// The function must be a form of `operator new`. Without alignment in its arguments `align` is 0.
@@ -238,8 +237,7 @@ macro_rules! new_aligned {
                 nothrow: has!($($nothrow)?),
             };
             extern "C" fn go_on(size: usize, align: usize, nothrow: Nothrow, caller: usize) -> *mut c_void {
-                // The C++ library rounds the size up to the alignment and does not look for overflow: it must not get
-                // there, and this much fails as well.
+                // The C++ library rounds the size up to the alignment, and that may overflow. Half of all addresses fails as well.
                 let size = size.min(isize::MAX as usize & !(align - 1));
                 FORM.elsewhere(Wanted { size, align, nothrow }, caller)
             }
@@ -280,8 +278,8 @@ fn delete_elsewhere(stands_for: &[Function], block: *mut u8, align: usize) {
     }
 }
 
-// Sizes and `nothrow` say nothing that is not known, and lie in registers where nobody looks. Without them forms that stand for the same
-// are the same function, of which the library has one.
+// Sizes and `nothrow` say nothing new, and lie in registers that nobody reads. Without them, forms that stand for the same one are the same
+// function, and the library has it once.
 macro_rules! delete {
     ($($name:ident($($size:ident)? $(; $align:ident)?) stands for $stands_for:expr;)*) => {$(
         #[unsafe(no_mangle)]

@@ -35,8 +35,8 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
     os::abort()
 }
 
-// Without link-time optimisation the library asks for this function, which would unwind: nothing ever does. Weak and hidden, so that a program
-// that has one keeps it.
+// Without link-time optimisation the library asks for this function. Nothing ever unwinds, and so nothing calls it. Weak and hidden: a
+// program that has one keeps it.
 core::arch::global_asm!(
     ".pushsection .text.rust_eh_personality, \"ax\", @progbits",
     ".weak rust_eh_personality",

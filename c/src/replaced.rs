@@ -1,4 +1,4 @@
-//! Which of the exported functions a program has in their place, so that those that stand for others go through the program's own.
+//! Which of the exported functions the program has replaced, so that those that stand for others go through the program's own.
 //!
 //! The C++ standard says that all forms of `operator new` and `delete` come down to a few that a program may replace, and in every C++
 //! library these come down to `malloc` and `free`; the C library's `reallocarray` goes through `realloc`. A program that replaces only some

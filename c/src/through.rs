@@ -1,6 +1,6 @@
-//! The program's own functions in the place of the C library's, for those of ours that stand for them (`replaced`).
+//! The program's own functions that have replaced the C library's, for those of ours that stand for them (`replaced`).
 //!
-//! What must hold: a block is freed by the functions that made it. So what is aligned comes from the program only if it has both `free`
+//! What must hold: a block is freed by the functions that made it. So an aligned block comes from the program only if it has both `free`
 //! and `aligned_alloc`.
 
 use crate::replaced::{Function, by_program};

@@ -97,7 +97,7 @@ async function showProcess(process) {
   byId("order").value = "usable";
   const arenas = [
     `An arena is ${bytes(process.arena)} in ${process.arena / process.slot} slots of ${bytes(process.slot)}; a page is ${bytes(process.page)}.`,
-    "In use, free and untouched count blocks; of a pool that a thread is just allocating from all blocks that were cut may count as in use.",
+    "In use, free and untouched count blocks; of a pool that a thread is just allocating from all blocks that were carved may count as in use.",
   ];
   byId("left-out").replaceChildren(...process.notes.map((note) => element("p", {}, note)));
   byId("notes").replaceChildren(...arenas.map((note) => element("p", {}, note)));

@@ -65,7 +65,7 @@ class Collector:
     def look(self, limit):
         """Waits so many seconds for something to come, and takes all that is there."""
         self.selector.select(limit)
-        # All that a process has told before it ended is there when its end is seen: first who has ended, then what they told.
+        # All that a process has told before it ended is there when its end is seen: so the ends first, then what was told.
         ended = [process for process in self.processes.alive.values() if process.has_ended()]
         for connection in list(self.received):
             self.receive(connection)

@@ -40,7 +40,7 @@ def prepare(page, every):
 
 
 def take_folder(folder):
-    """Makes the folder, or takes over what somebody has left who was killed; gives the descriptor that locks it."""
+    """Makes the folder, or takes over the one that a killed collector has left; gives the descriptor that locks it."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:

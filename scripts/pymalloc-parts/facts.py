@@ -1,7 +1,7 @@
 """What the system tells of a process, and of itself: read from /proc and /sys, judged nowhere.
 
-Owns: the paths that are read, and their forms. What must hold: nothing is changed and nothing is run, least of all what belongs to the process, which may be anybody's;
-what cannot be read is None or empty, but for the files that say what is loaded, without which there is nothing to tell: then it is `Unreadable`.
+Owns: the paths that are read, and their forms. What must hold: nothing is changed and nothing is run, least of all a file of the process, which
+may be anybody's. Whatever cannot be read is None or empty. Only the files that say what is loaded must be readable: else it is `Unreadable`.
 """
 
 import errno

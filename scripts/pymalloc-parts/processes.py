@@ -1,8 +1,8 @@
 """What is known of the processes of a command: which programs they ran, the last figures of each, and how they ended.
 
 Owns: the ways to learn how a process ended that is not a child: from the system while its parent has not asked yet, from its pidfd afterwards
-(Linux 6.15 and newer), and from what it told itself when it called `exit`. What must hold: what is told is believed only from who may tell it, and a
-process that has the number of an earlier one is another.
+(Linux 6.15 and newer), and from what it told itself when it called `exit`. What must hold: a process is believed only about itself, and one that has
+the number of an earlier process is another.
 """
 
 import fcntl
@@ -107,13 +107,13 @@ class Process:
     def wait_status(self):
         """The wait status of the process; None where the system does not tell."""
         # The parent may take note between two of these.
-        for look in (self.noted, self.not_yet_scanned, self.noted):
+        for look in (self.told_by_pidfd, self.told_before_reaped, self.told_by_pidfd):
             status = look()
             if status is not None:
                 return status
         return None
 
-    def noted(self):
+    def told_by_pidfd(self):
         if self.descriptor is None:
             return None
         try:
@@ -123,7 +123,7 @@ class Process:
         mask, *_, status = INFO.unpack(answer)
         return status if mask & INFO_EXIT else None
 
-    def not_yet_scanned(self):
+    def told_before_reaped(self):
         fields = stat_of(self.pid)
         if not fields or fields[0] != "Z" or start_of(self.pid) != self.began:
             return None

@@ -12,7 +12,7 @@ pub(super) enum Mistake {
     OutOfRange(&'static Setting),
     Nothing,
     TooLong,
-    /// None at all: it is obeyed.
+    /// The setting is obeyed, under its old name.
     OldName(&'static Setting),
 }
 
@@ -21,7 +21,7 @@ impl Mistake {
     #[cold]
     pub(super) fn write(self, text: &mut Text, name: &[u8]) {
         match self {
-            // A process has its malloc before this is read: whoever starts it can leave the library out, the library cannot.
+            // The library cannot leave itself out: the process has its malloc by now.
             Mistake::NoValue if name == b"off" => {
                 text.text("is for pymalloc run; LD_PRELOAD= takes out what is preloaded")
             }
@@ -53,8 +53,8 @@ fn write_form<'a, 'b>(setting: &Setting, text: &'a mut Text<'b>) -> &'a mut Text
     text.text("; the default is used")
 }
 
-/// How many bytes of the longer of two names are not at the start or the end of both, capital letters aside: few when one was mistyped in
-/// one place.
+/// How far two names are apart: the bytes of the longer one between their common start and their common end. Few when one was mistyped
+/// in one place. Capital letters make no difference.
 #[inline(never)]
 fn apart(name: &[u8], known: &[u8]) -> usize {
     let alike = |(ours, theirs): &(&u8, &u8)| ours.eq_ignore_ascii_case(theirs);
@@ -66,10 +66,10 @@ fn apart(name: &[u8], known: &[u8]) -> usize {
     longer - start - backwards.take(rest).take_while(alike).count()
 }
 
-/// The known name that is meant by another, if one is alike.
+/// The known name that is nearest to another, if any is near.
 #[inline(never)]
 fn nearest(name: &[u8]) -> Option<&'static [u8]> {
-    // As far as half of it they have nothing to do with each other.
+    // Names that differ in more than half have nothing to do with each other.
     let (mut least, mut nearest) = (name.len() / 2 + 1, None);
     for number in 0..=SETTINGS.len() {
         let known = SETTINGS

@@ -7,8 +7,9 @@ use crate::os;
 use crate::report;
 use core::ffi::{CStr, c_char};
 
-/// The environment variable, and what separates it from its value.
+/// The environment variable, with the sign in front of its value.
 const VARIABLE: &[u8] = b"PYMALLOC_CONF=";
+
 /// A decimal number with an optional suffix for a power of 1,024: k, m or g, and behind that b or ib, whatever their case.
 #[inline(never)]
 fn parse_number(text: &[u8]) -> Option<usize> {
@@ -76,7 +77,7 @@ fn parse(text: &[u8]) {
             let mut line = report::line();
             let mut text = report::message(&mut line);
             text.text("PYMALLOC_CONF: \"")
-                // A pasted novel must not push the reason off the line.
+                // A long item must not push the reason off the line.
                 .bytes(item.get(..64).unwrap_or(item))
                 .text("\" ");
             mistake.write(&mut text, key);
@@ -93,8 +94,8 @@ pub fn read_environment(environment: *const *const c_char) {
         return;
     }
     let mut next = environment;
-    // SAFETY: the list ends with a null pointer. Before `main` no other thread can change it; for a library that is loaded later the program may not do so
-    // meanwhile, as with `getenv`, which the initialisation of any library may call.
+    // SAFETY: the list ends with a null pointer. Before `main` no other thread can change it. While a library is loaded later the program
+    // may not change it either: the initialisation of any library may call `getenv`.
     while let Some(entry) = unsafe { (*next).as_ref() } {
         // SAFETY: the entries are C strings.
         if let Some(settings) = unsafe { value_of(VARIABLE, entry) } {
@@ -112,7 +113,7 @@ pub fn read_environment(environment: *const *const c_char) {
 /// # Safety
 /// A C string.
 unsafe fn value_of<'a>(name: &[u8], entry: *const c_char) -> Option<&'a CStr> {
-    // Byte by byte, since to ask for the length of each entry would be a call into the C library and a page of it.
+    // Byte by byte: to ask for the length of each entry would be a call into the C library, and touch a page of it.
     let mut at = entry;
     for byte in name {
         // SAFETY: all bytes before were those of the name, none of which is 0: the string goes on here.

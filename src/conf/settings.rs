@@ -11,7 +11,7 @@ pub(super) const COLLECTOR: &[u8] = b"collector";
 /// Bytes of the longest name of a setting.
 const KEY: usize = "background_purge".len();
 
-/// The largest number of bytes, which tells the settings that take bytes.
+/// The largest value of a setting that takes bytes: the mark of such a setting.
 pub(super) const BYTES: usize = isize::MAX as usize;
 
 /// A number that the user can set.
@@ -122,7 +122,7 @@ pub(super) fn find(key: &[u8]) -> Option<&'static Setting> {
     SETTINGS.iter().copied().find(|known| known.key == padded)
 }
 
-/// What a setting is called that had another name before.
+/// The setting that had another name before.
 pub(super) fn renamed(key: &[u8]) -> Option<&'static Setting> {
     match key {
         b"slack" => Some(&RESIDENT_BUDGET),

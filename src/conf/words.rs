@@ -9,15 +9,16 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Room for the path of a file, with the zero byte at its end.
 pub const PATH: usize = libc::PATH_MAX as usize;
-/// A setting that is a text, as it was given. How long it is lies elsewhere: see `HEAPMAP_LENGTH`.
+
+/// A setting that is a text, as it was given. Its length lies elsewhere: see `HEAPMAP_LENGTH`.
 pub(super) struct Words<const ROOM: usize> {
     bytes: UnsafeCell<[u8; ROOM]>,
     /// How long it is, while the settings are read.
     given: AtomicUsize,
 }
 
-// SAFETY: written while the settings are read, by the one thread that initialises the library. Others, which are there when it is loaded by `dlopen`, read
-// no byte before `publish`, and none is written after it.
+// SAFETY: the one thread that initialises the library writes it, while the settings are read. There are other threads then if `dlopen`
+// loads the library: they read no byte before `publish`, and none is written after it.
 unsafe impl<const ROOM: usize> Sync for Words<ROOM> {}
 
 pub(super) static HEAPMAP_PATH: Words<PATH> = Words::new();
@@ -25,7 +26,7 @@ pub(super) static COLLECTOR_NAME: Words<{ COLLECTOR_ROOM }> = Words::new();
 /// Room for the name of a socket.
 const COLLECTOR_ROOM: usize = os::SOCKET_NAME;
 
-/// How long they are, 0 for one that was not given. Every process asks for it at its end: they lie with the settings, on a page that is there.
+/// Their lengths; 0 for one that was not given. Every process reads these at its end: they lie with the settings, on a resident page.
 #[unsafe(link_section = ".data.start")]
 static HEAPMAP_LENGTH: AtomicUsize = AtomicUsize::new(0);
 #[unsafe(link_section = ".data.start")]
@@ -89,7 +90,7 @@ pub fn heapmap_setting() -> &'static [u8] {
 /// there is no room for it.
 #[inline(never)]
 pub fn heapmap(room: &mut [u8; PATH]) -> Option<&CStr> {
-    // Only a path that ends in time ends with the one call.
+    // The sink fails if it sees a part without the end: the path did not fit.
     let mut text = Text::new(room, |_, bytes| i32::from(bytes.last() != Some(&0)), 0);
     let mut rest = heapmap_setting();
     while let [first, behind @ ..] = rest {

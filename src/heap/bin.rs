@@ -5,9 +5,11 @@
 //! - Newest first: a program that frees and allocates in turn works on the same few cache lines.
 //! - Short: to its pool a block in a bin is in use, so that little memory is kept from the pools. A free beyond `size_class::SizeClass::bin_blocks` goes to
 //!   the block's pool instead.
-//! - Filled at once: an empty bin takes over all that a pool has, however much that is, in one step. So blocks that come and go by the thousands are not moved one by one.
+//! - Filled at once: an empty bin takes over the whole list of a pool in one step. So blocks that come and go by the thousands are not moved
+//!   one by one.
 //!
-//! (Thread caches in front of the pools are tcmalloc's idea. That a free which does not fit goes straight to its pool, and that a pool's list is taken whole, is not.)
+//! Thread caches in front of the pools are tcmalloc's idea. Theirs move blocks in batches; here a free that does not fit goes straight to
+//! its pool, and a pool's list is taken whole.
 //!
 //! What must hold: only the heap's thread changes its bins. Every block in a bin carries the mark of free blocks, has the bin's
 //! class, and is on no other list. Its pool need not be one that the heap owns: that can change while the block is in the bin.
@@ -18,8 +20,8 @@ use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering, compiler_fence};
 
-/// What a block takes of `room`. What a push takes beyond it makes the room run out in a thread that pushes and pops in turn for ever: now
-/// and then a block goes to its pool, and an event comes, for no instruction more.
+/// What a block takes of `room`. A push takes one more than a pop gives back. So the room runs out in a thread that pushes and pops in turn
+/// for ever: now and then a block goes to its pool, and an event comes, at no cost in instructions.
 const BLOCK: i32 = 1 << 12;
 /// What `room` starts with beyond its blocks.
 const FRESH: i32 = BLOCK - 1;

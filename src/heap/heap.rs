@@ -2,9 +2,10 @@
 //!
 //! What it owns: the structure. What is done with it is in the files above: `refill`, `remote`, `scan`, `release`.
 //!
-//! What must hold: the thread that a heap belongs to uses the front without any lock or atomic read-modify-write. Every change to a list of pools, and every other
-//! change to a pool of the heap, happens under the heap's lock. The heap's thread takes that when a bin is empty or a pool has an event; others take it for the
-//! rare free that empties a pool of a thread that may be asleep, for `malloc_trim`, and for `fork`. A heap is never unmapped.
+//! What must hold: the thread that a heap belongs to uses the front without any lock or atomic read-modify-write. Every change to a list of
+//! pools, and every other change to a pool of the heap, happens under the heap's lock. The heap's thread takes it when a bin is empty, or a
+//! pool has an event. Others take it for the rare free that empties a pool of a thread that may be asleep, for `malloc_trim`, and for
+//! `fork`. A heap is never unmapped.
 
 use super::bin::Bin;
 use super::budget::Turns;

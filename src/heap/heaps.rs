@@ -10,15 +10,15 @@
 //!   rescue_orphans    in a forked child
 //! ```
 //!
-//! What must hold: heaps enter the list under the lock of the spare ones, and none ever goes. They are never unmapped, so that a stale pointer to one can still be locked
-//! and compared. To walk over them takes no lock, and holds nobody up.
+//! What must hold: heaps enter the list under the lock of the spare ones, and none ever goes. They are never unmapped, so that a stale
+//! pointer to one can still be locked and compared. A walk over them takes no lock, and holds nobody up.
 //!
 //! After a `fork` the child has only the thread that called it. The heaps of the others are *orphaned*: the
 //! first thread of the child that would need new memory abandons their pools.
 //!
-//! What a child does not find of the other threads, since they had it in hand without a lock when it was forked: the block of each that it was just
-//! allocating or freeing, and at most one pool of each, which was new, claimed, vacant or adopted but on no list yet. It is never more, as a thread has one pool at a time so.
-//! A pool whose free pages go back is longer in hand; its heap names it (`UsedPools::in_hand`), and the child abandons it too.
+//! The other threads may have something in hand without a lock at the moment of the fork, and the child does not find it: for each thread
+//! the block that it is just allocating or freeing, and at most one pool that is new, claimed, vacant or adopted but on no list yet. A
+//! pool whose free pages go back is longer in hand: its heap names it (`UsedPools::in_hand`), and the child abandons it too.
 
 pub mod outside;
 

@@ -1,14 +1,14 @@
 //! Whether the thread that has a heap still lives. Some threads never give their heap back: those that first allocate in the last round of
 //! destructors, when the library's own does not run any more, and those that end without any.
 //!
-//! What it owns: a robust mutex of each heap (POSIX), which the heap's thread holds as long as it lives. When a thread ends, however it does, the kernel walks over
-//! the robust mutexes that it holds, and marks each in one of its words. Neither the thread nor whoever asks makes a call for it.
+//! What it owns: a robust mutex of each heap (POSIX), which the heap's thread holds as long as it lives. When a thread ends, however it
+//! does, the kernel walks over the robust mutexes that it holds, and marks each in one of its words. Nobody makes a call for that.
 //!
-//! What must hold: a heap is taken from its thread only when the kernel has marked it. The kernel does so for a thread that executes no instruction of the
-//! program any more, and only in words that hold the number of that very thread. In a forked child the numbers are those of the parent's threads. No
-//! thread of the child has these mutexes on its list, so that none is marked there, and the heaps are found as orphans. The thread that forks gives its
-//! mutex back before, and has it anew after (`thread::fork`). Where a kernel
-//! has no robust mutexes none is ever held or marked.
+//! What must hold: a heap is taken from its thread only when the kernel has marked it. The kernel does so for a thread that executes no
+//! instruction of the program any more, and only in words that hold the number of that very thread. In a forked child the numbers are
+//! those of the parent's threads. No thread of the child has these mutexes on its list. So none is marked there, and the heaps are found
+//! as orphans. The thread that forks gives its mutex back before, and has it anew after (`thread::fork`). Where a kernel has no robust
+//! mutexes none is ever held or marked.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_int;

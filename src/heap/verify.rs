@@ -9,9 +9,9 @@
 //!     is_in_a_bin           the bins of all heaps, which their threads may change meanwhile
 //! ```
 //!
-//! What must hold: no program is ended for a block that it has. A program can bring a mark back to where it was, by copying what it never wrote, so that the mark alone
-//! proves nothing. Without the search of other threads' bins, 4 of the 12 double frees in which another thread frees the block again
-//! (`c_tests/misuse.c`) are not seen, for 700 bytes less.
+//! What must hold: no program is ended for a block that it has. The mark alone proves nothing: a program can copy bytes that it never wrote,
+//! and bring a mark back to where it was. Without the search of other threads' bins, 4 of the 12 double frees in which another thread frees
+//! the block again (`c_tests/misuse.c`) are not seen, for 700 bytes less.
 
 use super::abandoned;
 use super::heap::Heap;

@@ -10,12 +10,12 @@ use crate::registry::{Entry, Registry, lock_with_room};
 use crate::sync::Guard;
 use core::ptr::NonNull;
 
-/// Locks the mappings, with room for a block more. `None` when the system has no memory for that.
+/// Locks the mappings, with room for one more block. `None` when the system has no memory for that.
 pub(super) fn lock_with_room_for_block() -> Option<Guard<'static, Mappings>> {
     lock_with_room(&MAPPINGS, Mappings::live, stuck_memory)
 }
 
-/// Locks the mappings, with room for a stuck one more. `None` when the system has no memory for that.
+/// Locks the mappings, with room for one more stuck one. `None` when the system has no memory for that.
 #[inline(never)]
 fn lock_with_room_for_stuck() -> Option<Guard<'static, Mappings>> {
     loop {
@@ -28,7 +28,7 @@ fn lock_with_room_for_stuck() -> Option<Guard<'static, Mappings>> {
     }
 }
 
-/// Makes room for a stuck mapping in the mapping itself, since there is no other memory. False when it is too small.
+/// Makes room for a stuck mapping in that mapping itself: there is no other memory. False when it is too small.
 #[inline(never)]
 fn make_room_in(stuck: &mut Entry) -> bool {
     let mut mappings = MAPPINGS.lock();
@@ -65,7 +65,7 @@ pub fn return_to_system(entry: Entry) {
     let_go(entry);
 }
 
-/// As `return_to_system`, of whole pages that count as no block's, and that nobody uses any more. The caller holds no lock.
+/// As `return_to_system`, for pages that are not counted as held. Nobody uses them any more, and the caller holds no lock.
 #[inline(never)]
 pub fn let_go(entry: Entry) {
     let mut whole = entry;
@@ -77,8 +77,7 @@ pub fn let_go(entry: Entry) {
         }
         // SAFETY: as above.
         purged = purged || unsafe { os::purge(entry.address as *mut u8, entry.size) };
-        // A mapping that can be neither unmapped nor purged nor entered stays mapped and unused: address space, which the system has refused to
-        // take.
+        // A mapping that can be neither unmapped nor purged nor entered stays mapped and unused.
         let room = purged.then(lock_with_room_for_stuck).flatten();
         let Some(mut mappings) = room else {
             if purged && make_room_in(&mut whole) {

@@ -1,10 +1,10 @@
 //! The cache of freed mappings, so that a loop of large temporaries does not fault its pages anew each time.
 //!
-//! What it owns: at most `CACHED` freed mappings, oldest first. They are split where the next block is smaller, and joined again when it is freed. The system
-//! still sees two mappings where two were joined: it refuses to resize a block across both, and that one is copied.
+//! What it owns: at most `CACHED` freed mappings, oldest first. One is split for a smaller block, and joined again when that is freed. The
+//! system still sees two mappings where two were joined: it refuses to resize a block across both, and that block is copied.
 //!
-//! The pages of a mapping that the program has never written are worth nothing when the mapping serves again. No block is taken from there, nothing is joined
-//! behind them, they go back first, and they do not count as wanted.
+//! Pages of a mapping that the program has never written are worth nothing when the mapping serves again. No block is taken from them,
+//! nothing is joined behind them, they go back first, and they do not count as wanted.
 //!
 //! The end of a mapping may be *lazy*: the system may take its pages at any moment. It does not count as resident.
 
@@ -19,7 +19,7 @@ const CACHED: usize = 16;
 #[derive(Clone, Copy)]
 pub struct Kept {
     pub whole: Entry,
-    /// Bytes up to where the pages begin that were never written.
+    /// Bytes in front of the pages that were never written.
     written: usize,
     /// Bytes at its end whose pages the system may take at any moment. Perhaps more are.
     pub lazy: usize,
@@ -55,7 +55,7 @@ impl Kept {
         self.whole.size - self.lazy
     }
 
-    /// The next bytes from its end that are to become lazy, at most so many, and the mapping once they are.
+    /// The next bytes from its end that are to become lazy, at most `bytes`; and the mapping as it is afterwards.
     pub fn more_lazy(&self, bytes: usize) -> (Entry, Kept) {
         let bytes = bytes.min(self.resident());
         let range = Entry {
@@ -200,8 +200,8 @@ impl Cache {
         Some(self.take_end(index, unwritten))
     }
 
-    /// Takes so many bytes, whole pages, off the end of the oldest mapping, or with `resident` of the oldest that is not lazy. All of that one
-    /// would be most of the cache when it was joined.
+    /// Takes so many bytes, whole pages, off the end of the oldest mapping; with `resident` of the oldest that is not lazy. Not all of it:
+    /// a joined one may be most of the cache.
     pub fn take_oldest_end(&mut self, bytes: usize, resident: bool) -> Option<Entry> {
         let (index, _) = self
             .all()
@@ -209,7 +209,7 @@ impl Cache {
         Some(self.take_end(index, bytes))
     }
 
-    /// The number of one with which another may be joined, and both as one.
+    /// The number of a mapping that may be joined with `newcomer`, and both as one.
     #[inline(never)]
     fn beside(&self, newcomer: &Kept) -> Option<(usize, Kept)> {
         self.all()
@@ -241,16 +241,14 @@ impl Cache {
         self.count += 1;
     }
 
-    /// A mapping to be resized, since none is large enough, or the rest of it was never written: so its pages serve again. The
-    /// largest.
+    /// The largest mapping, to be resized so that its pages serve again: none fits a block.
     pub fn take_smaller(&mut self) -> Option<Kept> {
         let (index, _) = self.all().max_by_key(|(_, kept)| kept.whole.size)?;
         Some(self.take(index))
     }
 
-    /// A mapping that fits: the newest, since its pages are the likeliest to be in a processor's cache. Else the start of the smallest that is
-    /// larger, and written there. The rest stays where it is, in the list as among the
-    /// addresses.
+    /// The newest mapping that fits: its pages are the likeliest to be in a processor's cache. Else the start of the smallest larger one,
+    /// if it was written that far; the rest keeps its place in the list.
     pub fn reuse(&mut self, size: usize, align: usize) -> Option<Kept> {
         let fitting = self
             .all()

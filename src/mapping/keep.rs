@@ -13,7 +13,7 @@ use crate::os;
 pub fn keep(mut kept: Kept) {
     let mut mappings = MAPPINGS.lock();
     loop {
-        // Unmapping takes long, and others must not wait for it: one at a time, the lock released in between.
+        // Unmapping takes long, and others must not wait for it: one mapping at a time, with the lock free in between.
         let surplus = mappings
             .surplus(kept.whole.size)
             // Not counted as given back: to keep more bytes would not have made a place.
@@ -57,7 +57,7 @@ fn keep_lazy(lazy: Kept) {
     }
 }
 
-/// Lets the system take so many bytes more of a freed mapping that is in no table. `None`, and it went back, when the system refuses.
+/// Makes so many bytes more of a freed mapping lazy, which is in no table. If the system refuses, the mapping goes back: `None`.
 #[inline(never)]
 fn made_lazy(kept: Kept, bytes: usize) -> Option<Kept> {
     let (range, lazier) = kept.more_lazy(os::round_to_pages(bytes).unwrap_or(usize::MAX));
@@ -86,8 +86,8 @@ pub fn decay() {
     give_back_surplus();
 }
 
-/// Retains so many bytes less here, and gives them back: somebody else is about to map as many. They would have stayed, so that they are not counted as given
-/// back.
+/// Retains so many bytes less here, and gives them back: somebody else is about to map as many. They would have stayed: so they do not
+/// count as given back.
 #[inline(never)]
 pub fn give_up(bytes: usize) {
     let mut left = MAPPINGS.lock().give_up(bytes);
@@ -100,7 +100,7 @@ pub fn give_up(bytes: usize) {
     }
 }
 
-/// As `give_up`, for a block of this very kind, which some of the others may serve soon.
+/// As `give_up`, for a block that is a mapping itself: some of the freed ones may serve it soon.
 pub fn give_up_for_own(bytes: usize) {
     let cached = MAPPINGS.lock().cache.bytes;
     give_up(bytes.min(cached.saturating_sub(KEPT_FOR_OWN)));

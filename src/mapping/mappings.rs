@@ -74,14 +74,14 @@ impl Mappings {
     }
 
     /// Takes a live block out, if `address` is one.
-    pub(super) fn leave(&mut self, address: usize) -> Option<Entry> {
+    pub(super) fn remove(&mut self, address: usize) -> Option<Entry> {
         let entry = self.live.remove(address)?;
         self.uncount(&entry);
         Some(entry)
     }
 
     /// Takes a live block out that comes back, at this address or another.
-    pub(super) fn leave_for_a_while(&mut self, address: usize) -> Option<Entry> {
+    pub(super) fn remove_for_a_while(&mut self, address: usize) -> Option<Entry> {
         let entry = self.live.remove_for_a_while(address)?;
         self.uncount(&entry);
         Some(entry)
@@ -101,8 +101,8 @@ impl Mappings {
             .saturating_add(self.retained.resident())
     }
 
-    /// Takes the next that must go to make the cache smaller by so many bytes, or with `resident` its resident part. With `counts` it counts as given back
-    /// (`retain`).
+    /// Takes the next mapping that must go, so that the cache becomes smaller by `bytes`; with `resident` its resident part. With
+    /// `counts` the mapping counts as given back (`retain`).
     pub(super) fn give_back(
         &mut self,
         bytes: usize,
@@ -121,7 +121,7 @@ impl Mappings {
         Some(entry)
     }
 
-    /// Takes something that may not stay, when `more` bytes are about to be kept. `None` when nothing must go.
+    /// Takes a mapping that may not stay, before `more` bytes are kept. `None` when none must go.
     pub(super) fn surplus(&mut self, more: usize) -> Option<Entry> {
         let over = (self.cache.bytes + more).saturating_sub(self.capacity());
         if over > 0 && self.cache.bytes > 0 {
@@ -139,7 +139,7 @@ impl Mappings {
         self.cache.bytes.saturating_sub(conf::MAPPING_CACHE.get())
     }
 
-    /// Tells how many of the wanted bytes are unused. For changes of the cache, `in_turn`.
+    /// Tells `retained` how many of the wanted bytes are unused; `in_turn` after each change of the cache.
     #[inline(never)]
     pub(super) fn observe(&mut self, in_turn: bool) {
         if self.retained.wanted() == 0 {
@@ -152,7 +152,7 @@ impl Mappings {
         };
     }
 
-    /// Wants so many bytes less, as far as they are unused. Tells how many are to go.
+    /// Wants so many bytes less, as far as they are unused. Returns how many must go.
     pub(super) fn give_up(&mut self, bytes: usize) -> usize {
         let unused = self.unused();
         self.retained.give_up(bytes, unused)

@@ -14,8 +14,8 @@
 //! - `part`: what fits, what touches, and how mappings are split and joined.
 //!
 //! What must hold: nobody makes a system call with the lock held. A mapping that the system works on is in no table, and there is
-//! room for it when it comes back. A child that is forked in that moment has no thread that would bring it back: it stays mapped there, one a
-//! thread at most.
+//! room for it when it comes back. In a child that is forked meanwhile no thread brings it back: it stays mapped there, at most one for
+//! each thread.
 
 mod back;
 mod cache;
@@ -47,7 +47,7 @@ pub struct Mapped {
     pub zeroed: bool,
 }
 
-/// Makes a freed mapping that is in no table a block of `size` bytes. `None`, and it went back, when the system refuses.
+/// Resizes a freed mapping, which is in no table, to a block of `size` bytes. If the system refuses, it goes back: `None`.
 fn resized(entry: Entry, size: usize) -> Option<NonNull<u8>> {
     // SAFETY: a freed mapping that is in no table.
     let moved = unsafe { os::remap(entry.address as *mut u8, entry.size, size) }.ok();
@@ -134,7 +134,7 @@ fn handed_out(entry: Entry, is_zero: bool, wanted: bool) -> Option<Mapped> {
 /// Frees the block at `address`. False when there is none.
 pub fn free(address: usize) -> bool {
     let mut mappings = MAPPINGS.lock();
-    let Some(entry) = mappings.leave(address) else {
+    let Some(entry) = mappings.remove(address) else {
         return false;
     };
     let capacity = mappings.capacity();
@@ -168,8 +168,8 @@ pub fn containing(address: usize) -> Option<Entry> {
 /// Resizes the block at `address`, which the caller owns, to at least `size` bytes; its contents
 /// stay, its address may not. When the system refuses nothing has changed, and the errno tells why. `make_room` as for `allocate`.
 ///
-/// While the block moves it is in no table. A child that is forked in that moment does not find it: the thread that was about to
-/// get it does not exist there, and nobody else may use it.
+/// While the block moves it is in no table. A child that is forked meanwhile does not find it, and need not: the thread that owns it
+/// does not exist there.
 pub fn resize(
     address: usize,
     size: usize,
@@ -182,7 +182,7 @@ pub fn resize(
         if old.size == size {
             return NonNull::new(address as *mut u8).ok_or(libc::EINVAL);
         }
-        mappings.leave_for_a_while(address).ok_or(libc::EINVAL)?
+        mappings.remove_for_a_while(address).ok_or(libc::EINVAL)?
     };
     // SAFETY: the block is the caller's and in no table while it moves.
     let moved = unsafe { os::remap(address as *mut u8, old.size, size) };

@@ -8,7 +8,7 @@ use crate::registry::{Entry, Registry};
 
 pub struct Stuck {
     by_start: Registry,
-    /// The same, each with the address behind it for a key.
+    /// The same, by the address behind each.
     by_end: Registry,
     /// None is larger. A bound, so that a request for more need not search.
     largest: usize,
@@ -23,7 +23,7 @@ impl Stuck {
         }
     }
 
-    /// The registries that need room for a mapping more.
+    /// For `lock_with_room`: both registries need room for one more mapping.
     pub fn by_start(&mut self) -> &mut Registry {
         &mut self.by_start
     }

@@ -1,4 +1,4 @@
-//! How much of a freed mapping was ever written, as far as the system tells by samples.
+//! How much of a freed mapping was ever written, as far as samples of its pages show.
 //!
 //! A program writes its blocks from the start, and often not to the end. The part that it has not reached holds no memory.
 
@@ -6,12 +6,12 @@ use crate::os;
 use crate::registry::Entry;
 use core::ops::Range;
 
-/// A part of so little (1/8) at the end of a mapping counts as written though it never was. Few blocks are written to the very last page, and a mapping without its end
-/// would fit no block of its size any more.
+/// An unwritten end of at most this part (1/8) of a mapping counts as written. Few blocks are written to the very last page, and a
+/// mapping without its end would fit no block of its size any more.
 pub const UNWRITTEN_PART: usize = 8;
 
-/// To find where the pages begin that were never written, so many samples are taken of a mapping, from its end, of so many pages each. Few: to ask
-/// about each page of 4 MiB takes nine microseconds.
+/// Samples of a mapping, from its end, and pages of each: they show where the unwritten pages begin. Few, since to ask about each page of
+/// 4 MiB takes nine microseconds.
 const SAMPLES: usize = 16;
 const SAMPLE_PAGES: usize = 8;
 

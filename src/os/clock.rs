@@ -1,8 +1,8 @@
-//! Clocks without a system call and without the C library's `clock_gettime`, in the place of which a program may have put its own.
+//! Clocks without a system call, and without the C library's `clock_gettime`: the program may have replaced that.
 //!
 //! The kernel maps a small library of its own, the vDSO, into every process. Its function for clocks is looked up by hand, once. Where
-//! there is none (under some tools, or on another kind of processor) the system call does. What must hold: nothing beyond the tables of that library is read, and
-//! nothing of it is trusted that its sizes do not cover.
+//! there is none (under some tools, or on another kind of processor) the system call serves. What must hold: nothing is read beyond the
+//! tables of that library, and nothing that their sizes do not cover.
 
 use super::call::system_call;
 use super::process::told_by_kernel;

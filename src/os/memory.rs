@@ -8,7 +8,7 @@ use core::ffi::c_int;
 use core::ptr::{self, NonNull};
 
 /// Maps `size` bytes of zeroed memory for the library's own use, near `hint` if that is free (null: anywhere). `None` when the system
-/// refuses. Unless it counts all memory (`vm.overcommit_memory` is 2) it does not ask itself whether there can be as much.
+/// refuses. It counts the bytes against its limit only where `vm.overcommit_memory` is 2.
 pub fn map(hint: *mut u8, size: usize) -> Option<NonNull<u8>> {
     map_with(hint, size, libc::MAP_NORESERVE)
 }
@@ -36,8 +36,8 @@ pub fn map_aligned(hint: *mut u8, size: usize, align: usize) -> Option<NonNull<u
     map_aligned_with(hint, size, align, libc::MAP_NORESERVE)
 }
 
-/// The same for a block of the program's. The system refuses what it never could keep: that is its policy (`vm.overcommit_memory`), so that the
-/// program learns of it now, and not by its end.
+/// The same for a block of the program's. The system refuses more than it could ever keep, as its policy says (`vm.overcommit_memory`):
+/// better now than by ending the program later.
 pub fn map_block(size: usize, align: usize) -> Option<NonNull<u8>> {
     map_aligned_with(ptr::null_mut(), size, align, 0)
 }
@@ -180,8 +180,9 @@ pub unsafe fn remap(
     NonNull::new(moved as *mut u8).ok_or(libc::ENOMEM)
 }
 
-/// Whether the word at an address can be read: the page may be protected or not there. By a call that a filter of system calls knows: it
-/// would move the threads that wait for the word, of which there are none, and reads it first. Where there is no such call: true.
+/// Whether the word at an address can be read: its page may be protected, or not there. The call is one that a filter of system calls
+/// knows. It would move the threads that wait for the word, of which there are none, but reads the word first. True where there is no
+/// such call.
 #[inline(never)]
 pub fn is_readable(address: *const usize) -> bool {
     let operation = (libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as usize;

@@ -4,14 +4,14 @@
 //! - `file`, `socket`: files, and a connection to another program;
 //! - `wait`, `clock`: sleeping and waking, and clocks without a call;
 //! - `signal`, `process`: signals, and what else belongs to the process; `errno`;
-//! - `call`: how a call is made, past the C library's functions, which the program may have put its own in the place of.
+//! - `call`: how a call is made, past the C library's functions: the program may have replaced these.
 //!
 //! Every wrapper leaves `errno` as it found it: only the exported functions may set it, and only
 //! when they fail. No wrapper allocates.
 //!
-//! Of the C library's functions that the library does use, some allocate, or run functions of the program: `pthread_key_create`,
-//! `pthread_setspecific`, `pthread_atfork`, `pthread_create`, `sigaction`, `fwrite` and those of the dynamic linker. What must hold: none is called under a lock of the
-//! library, nor before what the call would need to allocate is in its place.
+//! The library does use some functions of the C library that allocate, or run functions of the program: `pthread_key_create`,
+//! `pthread_setspecific`, `pthread_atfork`, `pthread_create`, `sigaction`, `fwrite` and those of the dynamic linker. What must hold: none
+//! is called under a lock of the library, nor before the library can serve what the call allocates.
 
 mod call;
 mod clock;

@@ -3,7 +3,7 @@
 use super::process::told_by_kernel;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that the name of a socket may have which is no file.
+/// The longest name of a socket that is no file, in bytes.
 pub const SOCKET_NAME: usize = 107;
 
 /// 4 KiB pages are the smallest that exist on the systems this builds for.

@@ -10,7 +10,7 @@ pub(super) fn timespec(milliseconds: u64) -> libc::timespec {
     }
 }
 
-/// Sleeps for so long, or somewhat less.
+/// Sleeps for so many milliseconds; less if a signal comes.
 pub fn sleep(milliseconds: u64) {
     let time = timespec(milliseconds);
     // SAFETY: reads the structure.

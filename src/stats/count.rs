@@ -28,7 +28,7 @@ pub struct Blocks {
 
 /// Figures of the whole library, and those of each size class.
 pub struct Counted {
-    /// Whose they are; 0 until that was asked (`of_this_process`).
+    /// The number of the process; 0 until `of_this_process` asks for it.
     pub pid: u32,
     pub whole: Stats,
     /// Blocks in pools that were freed.
@@ -66,7 +66,7 @@ impl Blocks {
         }
     }
 
-    /// Takes so many of the blocks in use, as far as the pools know, for free ones: they are in bins.
+    /// Counts as free the blocks in bins, which to their pools are in use.
     fn free_from_bin(&mut self, count: usize) {
         let count = count.min(self.in_use);
         self.in_use -= count;
@@ -115,8 +115,8 @@ fn walk(classes: &mut [Blocks; CLASSES]) -> InArenas {
     }
 }
 
-/// Counts everything that the library knows by itself: what the functions of the malloc family tell makes no call of its own to the system,
-/// since a filter may end the process at one that it does not know.
+/// Counts everything that the library knows by itself. It makes no system call: a filter may end the process at one that it does not
+/// know, and the functions of the malloc family tell these figures.
 #[inline(never)]
 pub fn collect() -> Counted {
     let (mappings, heaps) = (mapping::counts(), heap::counts());

@@ -120,7 +120,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Whether it was asked for: no process has nothing that is resident.
+    /// Whether it was asked for: every process has something resident.
     pub fn is_known(&self) -> bool {
         self.value > 0 || self.name != b"resident"
     }

@@ -29,8 +29,8 @@ const COMMAND_LINE: &CStr = c"/proc/self/cmdline";
 /// As many bytes are read of a command line.
 const COMMAND: usize = 512;
 
-/// The member that tells the command: the base name of the program as it was started, or the start of the whole command line. Bytes that are not
-/// printable ASCII are escaped, each as one character.
+/// The member that tells the command: the base name of the program as it was started; with `whole` the start of the command line. Each
+/// byte that is not printable ASCII is escaped as one character.
 #[inline(never)]
 pub fn write_command(text: &mut Text, whole: bool) {
     let mut buffer = [0; COMMAND];

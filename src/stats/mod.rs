@@ -14,7 +14,7 @@ use crate::report::{BUFFER, STDERR, Text};
 pub use count::{Blocks, Counted, collect};
 pub use figures::Stats;
 
-/// Writes the table to stderr. That it cannot be written is nobody's business.
+/// Writes the table to stderr. A failure goes unsaid: there is no other place to say it.
 #[inline(never)]
 pub fn print(counted: &Counted) {
     counted.write_table(&mut Text::to(STDERR, &mut [0; BUFFER]));

@@ -10,9 +10,9 @@
 //!   for a stream, whose reader may be in `realloc`. So it is taken here, before any lock of ours; it is recursive, and the C library takes it
 //!   once more. A thread that has it already, and forks from a stream's own function, takes it a third time.
 //! - *Single streams*: `fork` takes none. A thread that holds one and waits for us goes on after the fork.
-//! - *The configuration of name services*, behind the handlers, since 2.34, for a moment. It is held while `/etc/nsswitch.conf` is read, which allocates: at the first
-//!   look-up of a user or host, and when the file has changed. No function takes it for others. A fork in these very microseconds hangs, as with
-//!   every `malloc` that is not the C library's own.
+//! - *The configuration of name services*, behind the handlers, since 2.34, for a moment. A thread that reads `/etc/nsswitch.conf` holds it
+//!   and allocates: at the first look-up of a user or host, and when the file has changed. No function takes it for others. A fork in these
+//!   very microseconds hangs, as with every `malloc` that is not the C library's own.
 //! - *The list of handlers*: until 2.35 held all the time; since then given back while a handler runs, and taken again after. To register a handler
 //!   allocates under it from the 49th handler on: another such gap.
 //! - *The loader's*: `fork` takes none of them. `dlsym`, below, takes one, when nothing is held yet.
@@ -29,8 +29,9 @@ use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-/// Registers the fork handlers, once. Before `main` that is before another library can register its own (`process::start`): handlers that run
-/// before a fork run in reverse order, and those of others may allocate. In a library that is opened later others may come first, and there may be several threads.
+/// Registers the fork handlers, once. Before `main` no other library has registered its own yet (`process::start`): handlers that run
+/// before a fork run in reverse order, and those of others may allocate. If the library is opened later, others may come first, and there
+/// may be several threads.
 pub fn handle_forks() {
     // With the settings, on a page that every process has.
     #[unsafe(link_section = ".data.start")]
@@ -89,8 +90,8 @@ fn begin_life() {
     }
 }
 
-/// The C library's list of streams, by functions that it exports for debuggers and the like since 2.2.5. They are looked up at the first fork, so that a process that
-/// never forks has nothing to look up at its start. Where they are not found (a program without a dynamic loader), the list is not held.
+/// The C library's list of streams, by functions that it exports for debuggers and the like since 2.2.5. They are looked up at the first
+/// fork: a process that never forks looks nothing up. Where they are not found (a program without a dynamic loader), the list is not held.
 mod streams {
     use super::*;
 

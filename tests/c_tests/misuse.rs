@@ -14,7 +14,7 @@ const CALLS: [&str; 5] = [
 ];
 /// A small and a medium block, a run of slots of an arena, a mapping.
 const POOLED: &[&str] = &["48", "3000"];
-/// Sizes whose pools are longer than a page, in either geometry: blocks are cut a page at a time.
+/// Sizes whose pools are longer than a page, in either geometry: blocks are carved a page at a time.
 const LONG_POOLS: &[&str] = &["1136", "3000"];
 /// Sizes whose pools have pages to purge: a pool of 48 bytes is a single page in the small geometry.
 const PURGED: &[&str] = if SMALL_ARENAS {

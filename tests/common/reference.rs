@@ -213,7 +213,7 @@ impl std::fmt::Display for Live {
 #[derive(Default)]
 pub struct Reference {
     blocks: Vec<Live>,
-    /// The memory of every live block by the library's word, slack included: its start and its end.
+    /// The memory of every live block, as the library rounds it up: its start and its end.
     extents: BTreeMap<usize, usize>,
     /// Addresses of blocks that were freed, the latest of them.
     freed: Vec<usize>,

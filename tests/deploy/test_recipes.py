@@ -1,10 +1,11 @@
 """The recipes of docs/deploy.md, each run as it stands there, but for the port, the folder and the virtual environment.
 
-Owns: how the page is read. A block of it has a word behind its language: `file=NAME` is written, `start` is started, `verify` must come to show what is in the block `shows`, and
-`back` starts the same off pymalloc. What must hold: no process is left behind, and a section that says that it is tested has a test here.
+Owns: how the page is read. A block of it has a word behind its language: `file=NAME` is written, `start` is started, `verify` must come to
+show the lines of the block `shows`, and `back` starts the same off pymalloc. What must hold: no process is left behind, and a section that
+says that it is tested has a test here.
 
-PYMALLOC_DEPLOY_VENV names the virtual environment (`scripts/test-deploy` makes one with all that the page starts). Without it the wheel and the servers of the other tests
-serve, and what takes long to install is left out.
+PYMALLOC_DEPLOY_VENV names the virtual environment (`scripts/test-deploy` makes one with all that the page starts). Without it the wheel and
+the servers of the other tests serve, and what takes long to install is left out.
 """
 
 import contextlib

@@ -141,12 +141,12 @@ class LeftOut(unittest.TestCase):
         for together in (2, 16, 64, 256):
             _, pools, _, use, pages = packing.merge(snapshot, together)
             self.assertEqual(len(pools), -(-len(snapshot.arenas) * 64 // together))
-            # To the rounding of each cell to a part of 255.
-            slack = len(pools) * together / 255
-            self.assertAlmostEqual(sum(pools) / 255 * together, slots, delta=slack)
+            # Each cell is rounded to a part of 255.
+            rounding = len(pools) * together / 255
+            self.assertAlmostEqual(sum(pools) / 255 * together, slots, delta=rounding)
             in_pools = sum(one * other / 255**2 for one, other in zip(pools, use)) * together * synthetic.SLOT
-            self.assertAlmostEqual(in_pools, used, delta=2 * slack * synthetic.SLOT)
-            self.assertAlmostEqual(sum(pages) / 255 * together * 4, resident, delta=4 * slack)
+            self.assertAlmostEqual(in_pools, used, delta=2 * rounding * synthetic.SLOT)
+            self.assertAlmostEqual(sum(pages) / 255 * together * 4, resident, delta=4 * rounding)
 
 
 class Large(drawing.InDirectory):

@@ -1,7 +1,7 @@
 """The one wheel that the tests look at, and fresh virtual environments with it.
 
-PYMALLOC_WHEEL names the wheel (`make test-wheels` does, for each of those that `make wheels` has built); without it one is built for this machine, of what lies under target/, by the hatchling
-in target/venv. What must hold: nothing is fetched from anywhere, and nothing in target/venv changes.
+PYMALLOC_WHEEL names the wheel: `make test-wheels` does so for each that `make wheels` has built. Without it the hatchling in target/venv builds
+one for this machine, of what lies under target/. What must hold: nothing is fetched from anywhere, and nothing in target/venv changes.
 """
 
 import functools

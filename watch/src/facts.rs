@@ -3,7 +3,7 @@
 use crate::outside::Error;
 use std::fs;
 
-/// What changes from look to look.
+/// What changes from one look to the next.
 pub struct Facts {
     /// When it was started, in the system's ticks: tells it from a later process of the same number.
     pub started: u64,
@@ -46,7 +46,7 @@ pub fn command(pid: i32) -> String {
         .collect()
 }
 
-/// What its own user has to do to be let in.
+/// What the user must do to be let in.
 pub fn way_in(pid: i32) -> String {
     let owner = fs::read_to_string(format!("/proc/{pid}/status")).ok();
     let owner = owner.as_deref().and_then(|status| {

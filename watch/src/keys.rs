@@ -1,11 +1,11 @@
-//! The keys that are pressed: reads the terminal, waits no longer than asked, and minds that it can go away.
+//! The keys that are pressed: reads the terminal, waits no longer than asked, and notices when the terminal goes away.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// How long the rest of a key's sequence may take to come. Longer, and the escape that it begins with was a key by itself.
+/// How long the rest of a key's sequence may take to come. After that its escape counts as a key by itself.
 const REST: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +38,7 @@ impl Keys {
         })
     }
 
-    /// The keys that are pressed now or next. Nothing after so long, or after a signal.
+    /// The keys that are pressed now or next. None once `patience` is over, or after a signal.
     pub fn wait(&mut self, patience: Duration) -> io::Result<Vec<Key>> {
         let mut bytes = Vec::new();
         let mut patience = patience;
@@ -76,7 +76,7 @@ impl Keys {
     }
 }
 
-/// Where a sequence of a key ends that begins with `bytes`, an escape: behind its last byte. `None` if that is still to come.
+/// The length of the key's sequence that `bytes` begin with, the first of which is an escape. `None` if its last byte is still to come.
 fn end_of_sequence(bytes: &[u8]) -> Option<usize> {
     match bytes.get(1)? {
         // Digits and semicolons, and then a letter or a tilde.

@@ -1,6 +1,6 @@
-//! The live view: draws what `view` makes of a process on the terminal, and minds the keys.
+//! The live view: draws on the terminal what `view` makes of a process, and does what the keys ask for.
 //!
-//! What must hold: the terminal is as it was before when this ends, whichever way.
+//! What must hold: however this ends, the terminal is as it was before.
 
 use crate::INTERVALS;
 use crate::keys::{Key, Keys};
@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a signal that comes just before the wait for a key may wait itself.
+/// The longest wait for a key: a signal that comes just before it is seen after it.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Lines that the table of size classes has at least, its heading included, before what is below and above it gets any.
+/// Lines that the table of size classes gets, its heading included, before curves and arenas get any.
 const LEAST_TABLE: usize = 6;
 /// Lines of a curve where there is plenty of room, and the height of a terminal that has it.
 const HIGH_CURVE: usize = 3;

@@ -3,7 +3,7 @@
 //! What it owns: this program's statics of the library while it looks, a reservation of addresses in which the headers of the
 //! arenas lie as in the process (but for the blocks, which are not read), and the heaps, but for their slot maps.
 //!
-//! What must hold: nothing in the mirror points into the other process, or is what the code that runs on it cannot bear.
+//! What must hold: nothing in the mirror points into the other process, and every value in it is one that the library's code can bear.
 
 use super::Error;
 use super::memory::{Memory, Range};
