@@ -50,7 +50,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-aarch64 test-musl check lint deny oldest-rust demo demo-library figures \
+.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-aarch64 test-old-glibc test-musl check lint deny oldest-rust demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start install-peers wheel-files wheels test-wheels test-deploy release cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -156,6 +156,9 @@ test-loom:
 
 test-aarch64: ## what can be tested of AArch64 on this machine, by qemu: with pages of 4, 16 and 64 KiB (half an hour; SHORT=1: three minutes)
 	@scripts/platform install aarch64 && scripts/platform test aarch64 $(if $(filter-out 0,$(SHORT)),--short)
+
+test-old-glibc: ## the programs in C and CPython 3.9 on the C library of Debian 11, 2.31 (SHORT=1: a minute)
+	@scripts/platform install old_glibc && scripts/platform test old_glibc $(if $(filter-out 0,$(SHORT)),--short)
 
 test-musl: ## what can be tested of musl: preloaded, static, and a static Rust program (SHORT=1: two minutes)
 	@scripts/platform install musl && scripts/platform test musl $(if $(filter-out 0,$(SHORT)),--short)

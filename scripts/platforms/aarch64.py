@@ -36,11 +36,11 @@ PYTHON_CORE = """test_dict test_list test_set test_gc test_unicode test_bytes te
 # Cases that start another process of the program, which only the kernel can, and it does not know of the emulator.
 PYTHON_STARTS = ["test_check_encoding_errors", "*.TestTool.*", "*shutdown*", "test_function_tp_clear*", "test_ast_fini", "test_global_del*", "test_atexit",
                  "*.test_cli.*"]
-PYTHON_SHORT = ["test_dict", "test_json", "test_set"]
+PYTHON_SHORT = ["test_dict", "test_set"]
 
 # Tests in C of the short list, on each size of pages.
 SHORT = {
-    4096: ["standards::preloaded", "inspect::preloaded", "own_names::linked", "stress_seed_2", "misuse::canonical::preloaded", "pages_and_other",
+    4096: ["standards::preloaded", "inspect::preloaded", "own_names::linked", "stress_seed_2", "misuse::canonical::preloaded", "pages_and_other_threads::preloaded",
            "statistics_are_exact::with_static", "producer_and_consumer::linked", "fork_threads::preloaded"],
     16384: ["inspect::preloaded", "pages_and_other_threads::preloaded", "promise_of_one_thread::preloaded", "returned_when_shrunk"],
     65536: ["standards::preloaded", "stress_seed_2", "returned_though_zeroed", "returned_from_a_busy_thread"],

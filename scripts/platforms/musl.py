@@ -40,21 +40,21 @@ def c_library():
     return "musl " + re.search(r"^Version (\S+)", told, re.MULTILINE).group(1)
 
 
-def cargo(rust, arguments, parts, more_flags=()):
-    """Cargo for musl. `parts` are those of Rust's own libraries that are built where there are none."""
-    flags = ["-Cllvm-args=--inline-threshold=60", "-Cllvm-args=--align-loops=1", *more_flags]
+def cargo(rust, arguments, more_flags=()):
+    """Cargo for musl. Where Rust's own libraries for it are missing they are built, once for all that is built here."""
     variables = {"CARGO_TARGET_DIR": BUILD, "CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER": "musl-gcc"}
+    flags = ["-Cllvm-args=--inline-threshold=60", "-Cllvm-args=--align-loops=1"]
     if rust.is_debians:
         # Its compiler builds its own libraries as nobody else's may: with what is not stable in them. musl's start files are musl-gcc's.
         flags += ["-Clink-self-contained=no", f"-Lnative={unwinder()}"]
-        arguments = [arguments[0], f"-Zbuild-std={parts}", *arguments[1:]]
+        arguments = [arguments[0], "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=", *arguments[1:]]
         variables["RUSTC_BOOTSTRAP"] = "1"
     variables["CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS"] = " ".join(flags)
-    command([rust.cargo, *arguments, "--target", TARGET], **rust.environment(**variables))
+    command([rust.cargo, *arguments, "--target", TARGET, *more_flags], **rust.environment(**variables))
 
 
-# musl-gcc knows no static program that can lie anywhere.
-STATIC = ["-Crelocation-model=static"]
+# The last compiler's, since musl-gcc knows no static program that can lie anywhere.
+STATIC = ["--", "-Crelocation-model=static"]
 
 # GCC's asks the GNU C library for a quick way to what it looks for; without an answer it takes the one that musl has.
 NOT_FOUND = "int _dl_find_object(void *address, void *found) { (void)address; (void)found; return -1; }\n"
@@ -83,7 +83,7 @@ def library(name):
 def build():
     command(["make", "--no-print-directory", "all"])
     rust = Rust(TARGET)
-    cargo(rust, ["rustc", "--quiet", "--release", "--package", "pymalloc-c", "--lib", "--crate-type", "staticlib"], "core")
+    cargo(rust, ["rustc", "--quiet", "--release", "--package", "pymalloc-c", "--lib", "--crate-type", "staticlib"])
 
 
 def c_tests(runs, what, filters):
@@ -91,10 +91,38 @@ def c_tests(runs, what, filters):
     runs.run(what, ["cargo", "test", "--quiet", "--no-fail-fast", "--test", "c_tests", "--", *filters], of_cargo, **variables)
 
 
+# The example of a global allocator as a program of its own: in the library's package all that its tests need would be built too.
+MANIFEST = f"""[package]
+name = "global_allocator"
+edition = "2024"
+
+[[bin]]
+name = "global_allocator"
+path = "{os.path.abspath("examples/global_allocator.rs")}"
+
+[dependencies]
+pymalloc = {{ path = "{os.path.abspath(".")}" }}
+
+# As the library's own, so that Rust's libraries are built once for both.
+[profile.release]
+opt-level = 2
+lto = "fat"
+codegen-units = 1
+panic = "abort"
+
+[workspace]
+"""
+
+
 def rust_program(runs):
-    """The example of a global allocator, a static program."""
-    cargo(Rust(TARGET), ["build", "--quiet", "--release", "--package", "pymalloc", "--example", "global_allocator"], "std,panic_abort", STATIC)
-    program = os.path.join(BUILD, TARGET, "release", "examples", "global_allocator")
+    """A static Rust program with the library as its global allocator."""
+    place = folder(NAME, "program")
+    os.makedirs(place, exist_ok=True)
+    with open(os.path.join(place, "Cargo.toml"), "w", encoding="utf-8") as file:
+        file.write(MANIFEST)
+    shutil.copy("Cargo.lock", place)
+    cargo(Rust(TARGET), ["rustc", "--quiet", "--release", "--manifest-path", os.path.join(place, "Cargo.toml")], STATIC)
+    program = os.path.join(BUILD, TARGET, "release", "global_allocator")
     segments = subprocess.run(["readelf", "-lW", program], stdout=subprocess.PIPE, text=True, check=True).stdout
     is_static = "INTERP" not in segments
 

@@ -24,7 +24,7 @@
 use super::current::own;
 use crate::c_library;
 use crate::heap::heaps;
-use core::ffi::{CStr, c_char, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -148,18 +148,36 @@ mod streams {
     /// A byte that is not 0 while the process has a single thread, since 2.32.
     static SINGLE: Name = Name::new(c"__libc_single_threaded");
 
-    /// Whether the C library knows of one thread only.
+    /// Where the C library before 2.32 has what it says there: an `int` in the structure that `pthread_self` points to, 0 until there is a
+    /// second thread. No such version will be made any more. `fork` itself reads it, in the 2.31 of either processor. `make test-old-glibc` shows it.
+    const SEVERAL_BEFORE_2_32: Option<usize> = match () {
+        () if cfg!(target_arch = "x86_64") => Some(24),
+        () if cfg!(target_arch = "aarch64") => Some(0),
+        () => None,
+    };
+
+    /// Whether the C library knows of one thread only. Its own `fork` decides by that whether to make the list nobody's in the child. The caller
+    /// has found that it is the GNU C library.
     fn has_one_thread() -> bool {
-        // SAFETY: a byte that the C library has there. Another thread may change it only when there is another.
-        SINGLE
-            .find()
-            .is_some_and(|byte| unsafe { byte.cast::<c_char>().read_volatile() != 0 })
+        if let Some(byte) = SINGLE.find() {
+            // SAFETY: a byte that the C library has there. Another thread may change it only when there is another.
+            return unsafe { byte.cast::<c_char>().read_volatile() != 0 };
+        }
+        SEVERAL_BEFORE_2_32.is_some_and(|place| {
+            // SAFETY: as said there, of the calling thread.
+            let several = unsafe {
+                (libc::pthread_self() as *const c_int)
+                    .byte_add(place)
+                    .read_volatile()
+            };
+            several == 0
+        })
     }
 
     /// Takes the list, waits for it if need be. False where that is not possible, or nobody else could have it: the C library
     /// itself leaves it alone then, in the child too.
     pub fn hold() -> bool {
-        if has_one_thread() || UNLOCK.find().is_none() || RESET.find().is_none() {
+        if UNLOCK.find().is_none() || RESET.find().is_none() || has_one_thread() {
             return false;
         }
         // SAFETY: the function takes the list's lock, which is recursive.

@@ -166,7 +166,7 @@ pub fn command(source: &'static str, way: Way, arguments: &[&str]) -> Command {
 pub fn expect_success(source: &'static str, way: Way, arguments: &[&str], seconds: u64) -> Outcome {
     let outcome = run(
         &mut command(source, way, arguments),
-        Duration::from_secs(seconds),
+        Duration::from_secs(seconds * platform().patience),
     );
     outcome.expect_success(&format!("{source} {arguments:?}, {way:?}"));
     // The figures that some programs print, for `--nocapture`.

@@ -24,6 +24,8 @@ pub struct Platform {
     pub static_arguments: &'static [&'static str],
     /// What runs its programs: a command before each of theirs, if any.
     emulator: Vec<PathBuf>,
+    /// How many times as long a program may take as on this machine itself.
+    pub patience: u64,
     /// Whether the emulator tells a program of pages larger than the kernel's.
     has_other_pages: bool,
     left_out: Vec<&'static [LeftOut]>,
@@ -134,7 +136,10 @@ pub fn platform() -> &'static Platform {
             "" => own(),
             "aarch64" => aarch64(),
             "musl" => musl(),
-            other => panic!("PYMALLOC_TEST_PLATFORM={other}: only aarch64 and musl are known"),
+            "old_glibc" => old_glibc(),
+            other => {
+                panic!("PYMALLOC_TEST_PLATFORM={other}: only aarch64, musl and old_glibc are known")
+            }
         }
     })
 }
@@ -148,6 +153,7 @@ fn own() -> Platform {
         compiler_arguments: Vec::new(),
         static_arguments: &[],
         emulator: Vec::new(),
+        patience: 1,
         has_other_pages: false,
         left_out: Vec::new(),
     }
@@ -166,18 +172,52 @@ fn aarch64() -> Platform {
         }
         emulator.extend(["-p".into(), page.into()]);
     }
-    let root =
-        std::env::var_os("PYMALLOC_TEST_ROOT").expect("`scripts/platform test` names the root");
-    emulator.extend(["-L".into(), root.into()]);
+    emulator.extend(["-L".into(), root()]);
     Platform {
         name: Some("aarch64"),
         target: "aarch64-unknown-linux-gnu".into(),
         objcopy: "aarch64-linux-gnu-objcopy",
         emulator,
+        patience: 5,
         has_other_pages,
         left_out,
         ..own()
     }
+}
+
+/// The folder with what `scripts/platform install` has unpacked.
+fn root() -> PathBuf {
+    let named = std::env::var_os("PYMALLOC_TEST_ROOT");
+    named
+        .expect("`scripts/platform test` names the root")
+        .into()
+}
+
+/// An old GNU C library on this machine's processor: programs name its loader, and find it before this machine's own, also what they preload and open.
+fn old_glibc() -> Platform {
+    let mut compiler_arguments = vec![
+        argument("--sysroot=", &root()),
+        // Its start files, which the compiler would take from this machine.
+        argument("-B", &root().join("usr/lib/x86_64-linux-gnu")),
+        argument(
+            "-Wl,--dynamic-linker=",
+            &root().join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+        ),
+        "-Wl,--disable-new-dtags".into(),
+    ];
+    for folder in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"] {
+        compiler_arguments.push(argument("-Wl,-rpath,", &root().join(folder)));
+    }
+    Platform {
+        name: Some("old_glibc"),
+        has_cpp: false,
+        compiler_arguments,
+        ..own()
+    }
+}
+
+fn argument(option: &str, value: &Path) -> PathBuf {
+    format!("{option}{}", value.display()).into()
 }
 
 /// musl on this machine's processor. Debian has no C++ compiler for it.
