@@ -19,17 +19,16 @@
 //! What must hold: every pointer that a program hands back is checked before a byte is written.
 
 use crate::arena::{self, Slot};
-use crate::bytes::cleared;
 use crate::fault::{self, Call, Fault};
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED, MAX_RUN, SLOT_SIZE};
 use crate::heap::{self, free_foreign, free_own, is_free};
 use crate::large;
-use crate::mapping;
+use crate::mapping::{self, Fresh};
 use crate::pool::{Block, NotAllocated, Pool};
 use crate::relief::{make_room, or_after_relief, relieve_for};
 use crate::size_class::{self, TABLE};
 use crate::thread;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 // ---- Which layer serves a size ---------------------------------------------------------------------------------------------------------------------
 
@@ -55,7 +54,7 @@ pub fn allocate_beyond_bins(size: usize) -> *mut u8 {
         let class = size_class::of(size);
         return or_after_relief(|| refill(class));
     }
-    allocate_beyond_pools(size, BLOCK_ALIGN, false).address
+    address_of(allocate_beyond_pools(size, BLOCK_ALIGN, false))
 }
 
 /// What the fast path of `aligned_alloc` leaves.
@@ -63,18 +62,20 @@ pub fn allocate_beyond_bins(size: usize) -> *mut u8 {
 pub fn allocate_aligned_beyond_bins(size: usize, align: usize) -> *mut u8 {
     match pooled_size(size, align) {
         pooled @ ..=MAX_POOLED => allocate_beyond_bins(pooled),
-        _ => allocate_beyond_pools(size, align.max(BLOCK_ALIGN), false).address,
+        _ => address_of(allocate_beyond_pools(size, align.max(BLOCK_ALIGN), false)),
     }
 }
 
 /// A run or a mapping of which every byte is zero.
 pub fn allocate_zeroed_beyond_pools(size: usize, align: usize) -> *mut u8 {
     let fresh = allocate_beyond_pools(size, align.max(BLOCK_ALIGN), true);
-    match fresh.zeroed {
-        true => fresh.address,
+    let is_zero = fresh.as_ref().is_none_or(|fresh| fresh.zeroed);
+    let address = address_of(fresh);
+    if !is_zero {
         // SAFETY: a new block of that size.
-        false => unsafe { cleared(fresh.address, size) },
+        unsafe { address.write_bytes(0, size) };
     }
+    address
 }
 
 /// Takes a block of a class whose bin is empty.
@@ -87,22 +88,16 @@ fn refill(class: usize) -> Option<*mut u8> {
     })
 }
 
-/// A block, and whether every byte of it is known to be zero.
-struct Fresh {
-    address: *mut u8,
-    zeroed: bool,
+/// The address of a block; null for none.
+fn address_of(fresh: Option<Fresh>) -> *mut u8 {
+    fresh.map_or(ptr::null_mut(), |fresh| fresh.address.as_ptr())
 }
-
-const FAILED: Fresh = Fresh {
-    address: ptr::null_mut(),
-    zeroed: false,
-};
 
 /// Allocates a run or a mapping of at least `size` bytes, if possible one that is zero where that is wanted.
 #[inline(never)]
-fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
+fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Option<Fresh> {
     if size > (isize::MAX as usize).saturating_sub(align) {
-        return FAILED;
+        return None;
     }
     heap::decay();
     let attempt = || {
@@ -115,20 +110,14 @@ fn allocate_beyond_pools(size: usize, align: usize, zeroed: bool) -> Fresh {
                 heap::give_up(size);
             }
             return Some(Fresh {
-                address: run.address.as_ptr(),
+                address: NonNull::new(run.start)?,
                 zeroed: run.zeroed,
             });
         }
         // When there is no room for another arena there may still be for a single mapping.
-        let mapped = mapping::allocate(size.max(1), align, zeroed, make_room)?;
-        Some(Fresh {
-            address: mapped.address.as_ptr(),
-            zeroed: mapped.zeroed,
-        })
+        mapping::allocate(size.max(1), align, zeroed, make_room)
     };
-    attempt()
-        .or_else(|| relieve_for(size).then(attempt).flatten())
-        .unwrap_or(FAILED)
+    attempt().or_else(|| relieve_for(size).then(attempt).flatten())
 }
 
 // ---- Whose a pointer is ----------------------------------------------------------------------------------------------------------------------------

@@ -20,37 +20,21 @@ pub enum Call {
 impl Call {
     /// The call whose number, by `as u8`, this is.
     pub const fn from_number(number: u8) -> Call {
-        const CALLS: [Call; 7] = [
-            Call::Free,
-            Call::FreeSized,
-            Call::FreeAlignedSized,
-            Call::Realloc,
-            Call::ReallocArray,
-            Call::UsableSize,
-            Call::Delete,
-        ];
-        let call = CALLS[number as usize];
-        assert!(call as u8 == number);
-        call
+        assert!(number <= Call::Delete as u8);
+        // SAFETY: the calls have the numbers up to that of the last.
+        unsafe { core::mem::transmute::<u8, Call>(number) }
     }
 
-    /// Whether the block is given up.
-    fn frees(self) -> bool {
+    /// Its name, and whether it gives the block up.
+    fn told(self) -> (&'static str, bool) {
         match self {
-            Call::Free | Call::FreeSized | Call::FreeAlignedSized | Call::Delete => true,
-            Call::Realloc | Call::ReallocArray | Call::UsableSize => false,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Call::Free => "free",
-            Call::FreeSized => "free_sized",
-            Call::FreeAlignedSized => "free_aligned_sized",
-            Call::Realloc => "realloc",
-            Call::ReallocArray => "reallocarray",
-            Call::UsableSize => "malloc_usable_size",
-            Call::Delete => "operator delete",
+            Call::Free => ("free", true),
+            Call::FreeSized => ("free_sized", true),
+            Call::FreeAlignedSized => ("free_aligned_sized", true),
+            Call::Realloc => ("realloc", false),
+            Call::ReallocArray => ("reallocarray", false),
+            Call::UsableSize => ("malloc_usable_size", false),
+            Call::Delete => ("operator delete", true),
         }
     }
 }
@@ -90,12 +74,13 @@ impl Fault {
 #[cold]
 #[inline(never)]
 pub fn end(call: Call, pointer: *const u8, fault: Fault) -> ! {
+    let (name, frees) = call.told();
     report::message(&mut report::line())
-        .text(call.name())
+        .text(name)
         .text("(")
         .address(pointer as usize)
         .text("): ")
-        .text(fault.text(call.frees()))
+        .text(fault.text(frees))
         .send();
     os::abort()
 }

@@ -376,11 +376,8 @@ fn fail(error: i32) {
 }
 
 fn append_from(room: &mut Room) -> i32 {
-    let opened = match conf::heapmap(&mut room.path) {
-        Some(path) => AppendedFile::open(path),
-        None => Err(libc::ENAMETOOLONG),
-    };
-    match opened {
+    let path = conf::heapmap(&mut room.path).ok_or(libc::ENAMETOOLONG);
+    match path.and_then(AppendedFile::open) {
         Err(error) => error,
         Ok(file) => {
             let error = write_from(room, file.descriptor(), true);

@@ -3,10 +3,10 @@
 //! What it owns: the headers of such runs. A run costs no memory beyond the pages that the program
 //! touches; only its slots are taken. Nobody owns a run, so that any thread frees it the same way: to its arena.
 
-use crate::arena;
+use crate::arena::{self, Taken};
 use crate::geometry::{MAX_RUN, SLOT_SHIFT, SLOT_SIZE};
 use crate::pool::Pool;
-use core::ptr::{self, NonNull};
+use core::ptr;
 
 /// Slots that a block of `size` bytes takes.
 fn slots_for(size: usize) -> usize {
@@ -14,28 +14,15 @@ fn slots_for(size: usize) -> usize {
     size.div_ceil(SLOT_SIZE)
 }
 
-/// A block that was allocated.
-pub struct Run {
-    pub address: NonNull<u8>,
-    /// Whether every byte is known to be zero.
-    pub zeroed: bool,
-    /// As `Taken::raised_the_peak`.
-    pub raised_the_peak: bool,
-}
-
 /// Allocates a block of at least `size` bytes, at most `MAX_RUN`, at a multiple of the slot size.
-pub fn allocate(size: usize) -> Option<Run> {
+pub fn allocate(size: usize) -> Option<Taken> {
     let slots = slots_for(size);
     let taken = arena::take(slots, |header| {
         // SAFETY: the header of a run that is being taken, which keeps its arena mapped.
         unsafe { Pool::at(header) }.become_large(slots);
     })?;
     arena::add_large(slots);
-    Some(Run {
-        address: NonNull::new(taken.start)?,
-        zeroed: taken.zeroed,
-        raised_the_peak: taken.raised_the_peak,
-    })
+    Some(taken)
 }
 
 /// The size in bytes of the block whose header `run` is.

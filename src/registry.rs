@@ -141,11 +141,15 @@ impl Registry {
 
     /// Gives the table back.
     pub fn unmap(&mut self) {
-        let old = core::mem::replace(self, Self::empty());
-        drop(NonNull::new(old.places).map(|places| Table {
+        drop(core::mem::replace(self, Self::empty()).into_table());
+    }
+
+    /// Its memory, to be dropped with the lock free.
+    fn into_table(self) -> Option<Table> {
+        NonNull::new(self.places).map(|places| Table {
             places,
-            capacity: old.capacity,
-        }));
+            capacity: self.capacity,
+        })
     }
 
     /// Every entry, in no order.
@@ -189,14 +193,18 @@ impl Registry {
         if self.used == 0 || address == 0 {
             return None;
         }
+        let place = self.probe(address);
+        (self.at(place).address == address).then_some(place)
+    }
+
+    /// The place of `address`, or the vacant one that it would take.
+    #[inline]
+    fn probe(&self, address: usize) -> usize {
         let mut place = self.home(address);
-        loop {
-            match self.at(place).address {
-                0 => return None,
-                found if found == address => return Some(place),
-                _ => place = (place + 1) & (self.capacity - 1),
-            }
+        while ![0, address].contains(&self.at(place).address) {
+            place = (place + 1) & (self.capacity - 1);
         }
+        place
     }
 
     /// The entry of `address`.
@@ -276,10 +284,7 @@ impl Registry {
         for entry in old.entries() {
             self.insert(entry);
         }
-        NonNull::new(old.places).map(|places| Table {
-            places,
-            capacity: old.capacity,
-        })
+        old.into_table()
     }
 
     /// Adds an entry whose address is not there yet, for which there is room.
@@ -287,11 +292,7 @@ impl Registry {
     pub fn insert(&mut self, entry: Entry) {
         debug_assert!(entry.address != 0 && (self.used + 1) * 2 <= self.capacity);
         debug_assert!(self.get(entry.address).is_none());
-        let mask = self.capacity - 1;
-        let mut place = self.home(entry.address);
-        while self.at(place).address != 0 {
-            place = (place + 1) & mask;
-        }
+        let place = self.probe(entry.address);
         self.table_mut()[place] = entry;
         self.used += 1;
     }

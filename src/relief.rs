@@ -55,16 +55,10 @@ fn could_come(size: usize) -> bool {
 /// addresses, mappings, or memory that it may promise, and purged pages still take all three. It walks over pools that have free blocks.
 #[cold]
 fn relieve() -> bool {
-    let pools = heap::relieve(thread::own(), false);
-    let mappings = mapping::trim();
-    let arenas = arena::trim();
-    pools | mappings | arenas
+    heap::relieve(thread::own(), false) | mapping::trim() | arena::trim()
 }
 
 /// Returns everything to the system that can be returned now. True if there was anything.
 pub fn trim() -> bool {
-    let pools = heap::trim(thread::own());
-    let mappings = mapping::trim();
-    let arenas = arena::trim();
-    pools | mappings | arenas
+    heap::trim(thread::own()) | mapping::trim() | arena::trim()
 }

@@ -12,7 +12,7 @@
 //! the same structures in them.
 
 use crate::arena;
-use crate::conf::{self, Setting};
+use crate::conf;
 use crate::geometry::{ARENA_SHIFT, HEADER_SHIFT, MAX_POOLED, SLOT_SHIFT};
 use crate::heap::heaps;
 use crate::layout::mix;
@@ -22,9 +22,6 @@ use crate::registry;
 use crate::retain;
 use crate::size_class::CLASSES;
 use core::arch::global_asm;
-
-/// How many statics the statistics are made of. Of a setting it is the value alone.
-pub const PARTS: usize = 12;
 
 /// The number of everything that is read from outside.
 pub const LAYOUT: u64 = mix(&[
@@ -39,6 +36,7 @@ pub const LAYOUT: u64 = mix(&[
     pool::LAYOUT,
     registry::LAYOUT,
     mapping::LAYOUT,
+    conf::LAYOUT,
     heaps::LAYOUT,
 ]);
 
@@ -53,70 +51,58 @@ pub const VERSION_SIZE: usize = 16;
 #[used]
 static LINKED: () = ();
 
-global_asm!(
-    ".pushsection .note.pymalloc, \"a\", @note",
-    ".balign 4",
-    ".long {name_size}",
-    ".long 775f - 772f",
-    ".long {note_type}",
-    ".asciz \"pymalloc\"",
-    ".balign 4",
-    "772:",
-    ".quad {layout}",
-    "773:",
-    concat!(".asciz \"", env!("CARGO_PKG_VERSION"), "\""),
-    "774:",
-    ".space {version_size} - (774b - 773b)",
-    ".quad {arenas} - .",
-    ".quad {map} - .",
-    ".quad {taken} - .",
-    ".quad {large} - .",
-    ".quad {purged_inside} - .",
-    ".quad {unscanned} - .",
-    ".quad {retained} - .",
-    ".quad {mapping_cache} + {value} - .",
-    ".quad {resident_budget} + {value} - .",
-    ".quad {budget_part} + {value} - .",
-    ".quad {mappings} - .",
-    ".quad {heaps} - .",
-    "775:",
-    ".popsection",
-    name_size = const NOTE_NAME.len(),
-    note_type = const NOTE_TYPE,
-    layout = const LAYOUT,
-    version_size = const VERSION_SIZE,
-    arenas = sym arena::ARENAS,
-    map = sym arena::MAP,
-    taken = sym arena::TAKEN_SLOTS,
-    large = sym arena::LARGE_SLOTS,
-    purged_inside = sym arena::PURGED_INSIDE,
-    unscanned = sym pool::UNSCANNED,
-    retained = sym retain::RETAINED,
-    mapping_cache = sym conf::MAPPING_CACHE,
-    resident_budget = sym conf::RESIDENT_BUDGET,
-    budget_part = sym conf::BUDGET_PART,
-    value = const Setting::VALUE,
-    mappings = sym mapping::MAPPINGS,
-    heaps = sym heaps::LAST,
-);
+/// Makes the note, and `own_parts`, of the statics that the statistics are made of.
+macro_rules! parts {
+    ($($name:ident = $static:path,)*) => {
+        global_asm!(
+            ".pushsection .note.pymalloc, \"a\", @note",
+            ".balign 4",
+            ".long {name_size}",
+            ".long 775f - 772f",
+            ".long {note_type}",
+            ".asciz \"pymalloc\"",
+            ".balign 4",
+            "772:",
+            ".quad {layout}",
+            "773:",
+            concat!(".asciz \"", env!("CARGO_PKG_VERSION"), "\""),
+            "774:",
+            ".space {version_size} - (774b - 773b)",
+            $(concat!(".quad {", stringify!($name), "} - ."),)*
+            "775:",
+            ".popsection",
+            name_size = const NOTE_NAME.len(),
+            note_type = const NOTE_TYPE,
+            layout = const LAYOUT,
+            version_size = const VERSION_SIZE,
+            $($name = sym $static,)*
+        );
 
-/// This program's own statics, in the order of the note: start and size.
-pub fn own_parts() -> [(*mut u8, usize); PARTS] {
-    fn part<T: Sync>(part: &'static T) -> (*mut u8, usize) {
-        (core::ptr::from_ref(part).cast_mut().cast(), size_of::<T>())
-    }
-    [
-        part(&arena::ARENAS),
-        part(&arena::MAP),
-        part(&arena::TAKEN_SLOTS),
-        part(&arena::LARGE_SLOTS),
-        part(&arena::PURGED_INSIDE),
-        part(&pool::UNSCANNED),
-        part(&retain::RETAINED),
-        part(conf::MAPPING_CACHE.place()),
-        part(conf::RESIDENT_BUDGET.place()),
-        part(conf::BUDGET_PART.place()),
-        part(&mapping::MAPPINGS),
-        part(&heaps::LAST),
-    ]
+        /// How many statics there are.
+        pub const PARTS: usize = [$(stringify!($name)),*].len();
+
+        /// This program's own statics, in the order of the note: start and size.
+        pub fn own_parts() -> [(*mut u8, usize); PARTS] {
+            [$(part(&$static)),*]
+        }
+    };
+}
+
+fn part<T: Sync>(part: &'static T) -> (*mut u8, usize) {
+    (core::ptr::from_ref(part).cast_mut().cast(), size_of::<T>())
+}
+
+parts! {
+    arenas = arena::ARENAS,
+    map = arena::MAP,
+    taken = arena::TAKEN_SLOTS,
+    large = arena::LARGE_SLOTS,
+    purged_inside = arena::PURGED_INSIDE,
+    unscanned = pool::UNSCANNED,
+    retained = retain::RETAINED,
+    mapping_cache = conf::MAPPING_CACHE,
+    resident_budget = conf::RESIDENT_BUDGET,
+    budget_part = conf::BUDGET_PART,
+    mappings = mapping::MAPPINGS,
+    heaps = heaps::LAST,
 }

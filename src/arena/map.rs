@@ -90,11 +90,6 @@ impl ArenaMap {
         }
     }
 
-    /// The registry of the arenas that found their place taken.
-    pub(super) fn overflow(&mut self) -> &mut Registry {
-        &mut self.overflow
-    }
-
     /// Finds a live arena by its first byte.
     pub(super) fn find(&self, base: usize) -> Option<&'static Arena> {
         // Relaxed: see `arena_in_map`.

@@ -148,19 +148,3 @@ pub unsafe fn resize(header: *const u8, count: usize, wanted: usize) -> bool {
     }
     true
 }
-
-/// Holds the arenas still across `fork`.
-#[cfg(not(loom))]
-pub fn hold_for_fork() {
-    ARENAS.hold_for_fork();
-}
-
-/// Ends `hold_for_fork`.
-///
-/// # Safety
-/// Only in the thread that called it, in the parent and in the child.
-#[cfg(not(loom))]
-pub unsafe fn release_after_fork() {
-    // SAFETY: passed on from the caller.
-    unsafe { ARENAS.release_after_fork() }
-}

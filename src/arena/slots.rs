@@ -13,7 +13,6 @@ use super::map::ArenaMap;
 use crate::geometry::{HEADER_SHIFT, SLOT_SHIFT};
 #[cfg(not(loom))]
 use crate::layout::layout;
-use crate::registry::Registry;
 use crate::retain::{self, Retained};
 #[cfg(not(loom))]
 use crate::sync::Lock;
@@ -146,11 +145,6 @@ impl Arenas {
             self.by_count.remove(arena, arena.count());
             self.by_run.remove(arena, longest_run(arena.free()));
         }
-    }
-
-    /// The registry of the arenas that found their place in the map taken, for `lock_with_room`.
-    pub(super) fn overflow(&mut self) -> &mut Registry {
-        self.map.overflow()
     }
 
     /// The one place where the slots of a live arena change, and what they say of their pages. Keeps the buckets and the counts.

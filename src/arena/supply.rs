@@ -56,7 +56,11 @@ pub(super) fn make_arena() -> Option<(Guard<'static, Arenas>, &'static Arena)> {
     let mut arenas = ARENAS.lock();
     if !arenas.enter_arena(arena) {
         drop(arenas);
-        let Some(roomy) = lock_with_room(&ARENAS, Arenas::overflow, mapping::stuck_memory) else {
+        let Some(roomy) = lock_with_room(
+            &ARENAS,
+            |arenas| &mut arenas.map.overflow,
+            mapping::stuck_memory,
+        ) else {
             // Nobody has seen it.
             mapping::let_go(Entry {
                 address: base as usize,

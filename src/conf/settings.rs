@@ -22,6 +22,11 @@ pub struct Setting {
     pub(super) largest: usize,
 }
 
+/// See `layout`.
+pub const LAYOUT: u64 = crate::layout::layout! {
+    Setting { key, value, largest }
+};
+
 impl Setting {
     const fn new(key: &str, default: usize, largest: usize) -> Self {
         let mut padded = [0; KEY];
@@ -32,14 +37,6 @@ impl Setting {
             value: AtomicUsize::new(default),
             largest,
         }
-    }
-
-    /// Where in a setting its value is.
-    pub const VALUE: usize = core::mem::offset_of!(Setting, value);
-
-    /// The value itself, for whoever replaces it.
-    pub fn place(&self) -> &AtomicUsize {
-        &self.value
     }
 
     /// Its name.

@@ -26,10 +26,10 @@ use super::abandoned::ABANDONED;
 use super::active;
 use super::heap::{self, Heap, HeapAndTable};
 use super::release;
-use crate::arena;
-use crate::mapping;
+use crate::arena::ARENAS;
+use crate::mapping::MAPPINGS;
 use crate::os;
-use crate::pool::retained;
+use crate::pool::retained::RETAINED;
 use crate::sync::Lock;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -183,9 +183,9 @@ pub fn hold_for_fork() {
     SPARE.hold_for_fork();
     each(Heap::hold_for_fork);
     ABANDONED.hold_for_fork();
-    mapping::hold_for_fork();
-    arena::hold_for_fork();
-    retained::hold_for_fork();
+    MAPPINGS.hold_for_fork();
+    ARENAS.hold_for_fork();
+    RETAINED.hold_for_fork();
 }
 
 /// Ends `hold_for_fork`. In the child the heaps of all other threads are orphaned.
@@ -195,9 +195,9 @@ pub fn hold_for_fork() {
 pub unsafe fn release_after_fork(own: Option<&Heap>, child: bool) {
     // SAFETY: passed on from the caller, for every lock.
     unsafe {
-        retained::release_after_fork();
-        arena::release_after_fork();
-        mapping::release_after_fork();
+        RETAINED.release_after_fork();
+        ARENAS.release_after_fork();
+        MAPPINGS.release_after_fork();
         ABANDONED.release_after_fork();
         if child {
             orphan_all_but(own);

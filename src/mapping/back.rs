@@ -12,19 +12,27 @@ use core::ptr::NonNull;
 
 /// Locks the mappings, with room for one more block. `None` when the system has no memory for that.
 pub(super) fn lock_with_room_for_block() -> Option<Guard<'static, Mappings>> {
-    lock_with_room(&MAPPINGS, Mappings::live, stuck_memory)
+    lock_with_room(&MAPPINGS, |mappings| &mut mappings.live, stuck_memory)
 }
 
 /// Locks the mappings, with room for one more stuck one. `None` when the system has no memory for that.
 #[inline(never)]
 fn lock_with_room_for_stuck() -> Option<Guard<'static, Mappings>> {
     loop {
-        let mappings = lock_with_room(&MAPPINGS, Mappings::stuck_by_start, stuck_memory)?;
+        let mappings = lock_with_room(
+            &MAPPINGS,
+            |mappings| &mut mappings.stuck.by_start,
+            stuck_memory,
+        )?;
         if mappings.stuck.has_room() {
             return Some(mappings);
         }
         drop(mappings);
-        lock_with_room(&MAPPINGS, Mappings::stuck_by_end, stuck_memory)?;
+        lock_with_room(
+            &MAPPINGS,
+            |mappings| &mut mappings.stuck.by_end,
+            stuck_memory,
+        )?;
     }
 }
 
@@ -45,8 +53,8 @@ fn make_room_in(stuck: &mut Entry) -> bool {
         Some(unsafe { registry.grow_into(start) })
     };
     let old = (
-        grow(mappings.stuck.by_start()),
-        grow(mappings.stuck.by_end()),
+        grow(&mut mappings.stuck.by_start),
+        grow(&mut mappings.stuck.by_end),
     );
     // The old tables go with the lock free.
     drop(mappings);

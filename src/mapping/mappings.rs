@@ -38,18 +38,6 @@ pub const LAYOUT: u64 = layout! {
 };
 
 impl Mappings {
-    pub(super) fn live(&mut self) -> &mut Registry {
-        &mut self.live
-    }
-
-    pub(super) fn stuck_by_start(&mut self) -> &mut Registry {
-        self.stuck.by_start()
-    }
-
-    pub(super) fn stuck_by_end(&mut self) -> &mut Registry {
-        self.stuck.by_end()
-    }
-
     /// Counts a live block that was entered.
     pub(super) fn count(&mut self, entry: &Entry) {
         self.live_bytes += entry.size;

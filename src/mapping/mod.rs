@@ -40,8 +40,8 @@ pub use keep::{decay, give_up, give_up_for_own, trim};
 pub use mappings::{LAYOUT, MAPPINGS};
 use written::written_part;
 
-/// A block that was allocated.
-pub struct Mapped {
+/// A block that was just allocated, larger than those of pools.
+pub struct Fresh {
     pub address: NonNull<u8>,
     /// Whether every byte is known to be zero.
     pub zeroed: bool,
@@ -65,7 +65,7 @@ pub fn allocate(
     align: usize,
     zeroed: bool,
     make_room: impl FnOnce(usize),
-) -> Option<Mapped> {
+) -> Option<Fresh> {
     let size = os::round_to_pages(size)?;
     let align = align.max(os::page_size());
     let mut mappings = lock_with_room_for_block()?;
@@ -122,9 +122,9 @@ pub fn allocate(
 }
 
 /// The block that was entered, zeroed if that is wanted and can be had.
-fn handed_out(entry: Entry, is_zero: bool, wanted: bool) -> Option<Mapped> {
+fn handed_out(entry: Entry, is_zero: bool, wanted: bool) -> Option<Fresh> {
     let address = NonNull::new(entry.address as *mut u8)?;
-    Some(Mapped {
+    Some(Fresh {
         address,
         // SAFETY: the new block, which nobody uses yet.
         zeroed: is_zero || wanted && unsafe { os::purge(address.as_ptr(), entry.size) },
@@ -229,18 +229,4 @@ pub fn list(skipped: usize, entries: &mut [Entry]) -> usize {
     let mappings = MAPPINGS.lock();
     let live = mappings.live.entries().skip(skipped);
     live.zip(entries).map(|(from, to)| *to = from).count()
-}
-
-/// Holds the mappings still across `fork`.
-pub fn hold_for_fork() {
-    MAPPINGS.hold_for_fork();
-}
-
-/// Ends `hold_for_fork`.
-///
-/// # Safety
-/// Only in the thread that called it, in the parent and in the child.
-pub unsafe fn release_after_fork() {
-    // SAFETY: passed on from the caller.
-    unsafe { MAPPINGS.release_after_fork() }
 }

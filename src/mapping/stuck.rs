@@ -7,9 +7,9 @@ use super::part::{joined, split_start};
 use crate::registry::{Entry, Registry};
 
 pub struct Stuck {
-    by_start: Registry,
+    pub(super) by_start: Registry,
     /// The same, by the address behind each.
-    by_end: Registry,
+    pub(super) by_end: Registry,
     /// None is larger. A bound, so that a request for more need not search.
     largest: usize,
 }
@@ -21,16 +21,6 @@ impl Stuck {
             by_end: Registry::empty(),
             largest: 0,
         }
-    }
-
-    /// For `lock_with_room`: both registries need room for one more mapping.
-    pub fn by_start(&mut self) -> &mut Registry {
-        &mut self.by_start
-    }
-
-    /// As `by_start`.
-    pub fn by_end(&mut self) -> &mut Registry {
-        &mut self.by_end
     }
 
     pub fn has_room(&self) -> bool {
@@ -123,7 +113,9 @@ mod tests {
     fn mappings_are_split_and_joined_again() {
         let mut stuck = Stuck::empty();
         for _ in 0..8 {
-            assert!(registry::make_room(stuck.by_start()) && registry::make_room(stuck.by_end()));
+            assert!(
+                registry::make_room(&mut stuck.by_start) && registry::make_room(&mut stuck.by_end)
+            );
         }
         assert_eq!(stuck.take(4096, 4096), None);
         stuck.insert(Entry {

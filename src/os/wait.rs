@@ -1,6 +1,8 @@
 //! Sleeps, and waits for a word to change.
 
 use super::call::system_call;
+use core::ffi::c_int;
+use core::ptr;
 use core::sync::atomic::AtomicU32;
 
 pub(super) fn timespec(milliseconds: u64) -> libc::timespec {
@@ -17,32 +19,30 @@ pub fn sleep(milliseconds: u64) {
     let _ = unsafe { system_call(libc::SYS_nanosleep, [&raw const time as usize, 0]) };
 }
 
-/// Waits while `word` is `value`, for so many milliseconds at most, until `wake` is called for it. It may return early.
-pub fn wait(word: &AtomicU32, value: u32, milliseconds: u64) {
-    let time = timespec(milliseconds);
-    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+/// Makes a `futex` call for a word of this process; without a `time` it waits as long as it takes.
+fn futex(word: &AtomicU32, operation: c_int, value: u32, time: *const libc::timespec) {
+    let operation = operation | libc::FUTEX_PRIVATE_FLAG;
     let arguments = [
         word.as_ptr() as usize,
-        operation,
+        operation as usize,
         value as usize,
-        &raw const time as usize,
+        time as usize,
     ];
-    // SAFETY: the word outlives the call, and the time is read.
+    // SAFETY: the word outlives the call. The time, if there is one, is read.
     let _ = unsafe { system_call(libc::SYS_futex, arguments) };
+}
+
+/// Waits while `word` is `value`, for so many milliseconds at most, until `wake` is called for it. It may return early.
+pub fn wait(word: &AtomicU32, value: u32, milliseconds: u64) {
+    futex(word, libc::FUTEX_WAIT, value, &timespec(milliseconds));
 }
 
 /// Sleeps while `word` is `value`, until `wake` is called for it. It may return early.
 pub fn sleep_while(word: &AtomicU32, value: u32) {
-    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
-    const NO_LIMIT: usize = 0;
-    let arguments = [word.as_ptr() as usize, operation, value as usize, NO_LIMIT];
-    // SAFETY: the word outlives the call.
-    let _ = unsafe { system_call(libc::SYS_futex, arguments) };
+    futex(word, libc::FUTEX_WAIT, value, ptr::null());
 }
 
 /// Wakes a thread that waits for `word`. Safe in a signal handler.
 pub fn wake(word: &AtomicU32) {
-    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
-    // SAFETY: the word is only an address here.
-    let _ = unsafe { system_call(libc::SYS_futex, [word.as_ptr() as usize, operation, 1]) };
+    futex(word, libc::FUTEX_WAKE, 1, ptr::null());
 }

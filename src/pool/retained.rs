@@ -14,7 +14,7 @@ use crate::sync::Lock;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(not(loom))]
-static RETAINED: Lock<Retained> = Lock::new(Retained::nothing_resident());
+pub static RETAINED: Lock<Retained> = Lock::new(Retained::nothing_resident());
 /// The bytes of it, to be read without the lock.
 static RETAINED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -64,20 +64,4 @@ pub fn give_up(bytes: usize, unused: usize) {
 #[cfg(not(loom))]
 pub fn forget_retained() {
     change(Retained::forget);
-}
-
-/// Holds what is retained still across `fork`.
-#[cfg(not(loom))]
-pub fn hold_for_fork() {
-    RETAINED.hold_for_fork();
-}
-
-/// Ends `hold_for_fork`.
-///
-/// # Safety
-/// Only in the thread that called it, in the parent and in the child.
-#[cfg(not(loom))]
-pub unsafe fn release_after_fork() {
-    // SAFETY: passed on from the caller.
-    unsafe { RETAINED.release_after_fork() }
 }

@@ -16,7 +16,7 @@ use crate::retain;
 use crate::size_class::{CLASSES, TABLE};
 
 /// Figures of pools: of one, or of a size class.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Blocks {
     pub pools: usize,
     pub in_use: usize,
@@ -35,13 +35,6 @@ pub struct Counted {
     pub free_blocks: usize,
     classes: [Blocks; CLASSES],
 }
-
-const NOTHING: [Blocks; CLASSES] = [Blocks {
-    pools: 0,
-    in_use: 0,
-    free: 0,
-    untouched: 0,
-}; CLASSES];
 
 /// Row of the table of size classes.
 type Row = [usize; figures::COLUMNS];
@@ -81,17 +74,10 @@ impl Blocks {
     }
 }
 
-/// What arenas hold beside pools.
-struct InArenas {
-    counts: arena::Counts,
-    free_slots: usize,
-    large: usize,
-    large_bytes: usize,
-}
-
-/// Walks over all arenas, and adds their pools to `classes`. Blocks in bins count as in use.
+/// Walks over all arenas, and adds their pools to `classes`. Blocks in bins count as in use. Returns the figures of the arenas, the number of
+/// their free slots, and the number and bytes of large blocks.
 #[inline]
-fn walk(classes: &mut [Blocks; CLASSES]) -> InArenas {
+fn walk(classes: &mut [Blocks; CLASSES]) -> (arena::Counts, usize, usize, usize) {
     let (mut free_slots, mut large, mut large_bytes) = (0, 0, 0);
     let counts = arena::each(&mut |view| {
         free_slots += view.free_slots;
@@ -107,12 +93,7 @@ fn walk(classes: &mut [Blocks; CLASSES]) -> InArenas {
             }
         }
     });
-    InArenas {
-        counts,
-        free_slots,
-        large,
-        large_bytes,
-    }
+    (counts, free_slots, large, large_bytes)
 }
 
 /// Counts everything that the library knows by itself. It makes no system call: a filter may end the process at one that it does not
@@ -120,13 +101,8 @@ fn walk(classes: &mut [Blocks; CLASSES]) -> InArenas {
 #[inline(never)]
 pub fn collect() -> Counted {
     let (mappings, heaps) = (mapping::counts(), heap::counts());
-    let mut classes = NOTHING;
-    let InArenas {
-        counts: arenas,
-        free_slots,
-        large,
-        large_bytes,
-    } = walk(&mut classes);
+    let mut classes = [Blocks::default(); CLASSES];
+    let (arenas, free_slots, large, large_bytes) = walk(&mut classes);
     for (blocks, in_bin) in classes.iter_mut().zip(heaps.in_bins) {
         blocks.free_from_bin(in_bin);
     }
