@@ -54,9 +54,7 @@ static HOLDS_STREAMS: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" fn before_fork() {
     let holds = streams::hold();
-    if let Some(heap) = own() {
-        heap.life.end();
-    }
+    end_life();
     heaps::hold_for_fork();
     // Relaxed: the locks order it.
     HOLDS_STREAMS.store(holds, Ordering::Relaxed);
@@ -79,6 +77,13 @@ unsafe extern "C" fn after_in_child() {
     begin_life();
     if held {
         streams::reset();
+    }
+}
+
+/// The calling thread's mutex leaves its list. The heap stays its own, as one that no other thread takes.
+pub fn end_life() {
+    if let Some(heap) = own() {
+        heap.life.end();
     }
 }
 
