@@ -24,7 +24,8 @@
 use crate::budget::{self, RETAINED_MOST, RETAINED_PART};
 use crate::conf;
 use crate::os;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::SharedWord;
+use core::sync::atomic::Ordering;
 
 /// The cost of giving a page of 4 KiB back and faulting it in again: two microseconds, more on a virtual machine. Measure a
 /// loop of `madvise(MADV_DONTNEED)` and a write.
@@ -72,9 +73,9 @@ fn until_forgotten(bytes: usize) -> u64 {
 }
 
 /// Bytes of all kinds that may stay resident because they are retained.
-pub static RETAINED: AtomicUsize = AtomicUsize::new(0);
+pub static RETAINED: SharedWord = SharedWord::named("bytes retained");
 /// Bytes of all kinds that are wanted, so that a process that wants none need not ask each.
-static WANTED: AtomicUsize = AtomicUsize::new(0);
+static WANTED: SharedWord = SharedWord::named("bytes wanted");
 
 /// Bytes of all kinds that may stay resident because they are retained.
 pub fn retained_bytes() -> usize {
@@ -83,7 +84,7 @@ pub fn retained_bytes() -> usize {
 }
 
 /// The most bytes that were ever held for the program, whatever is free of them: see `raises_the_peak`.
-static MOST_HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST_HELD: SharedWord = SharedWord::named("most bytes held");
 
 /// A peak is higher than the one before if it exceeds this by more than so much of it (1/32): needs that come again are never quite the
 /// same. Without it twenty spikes of 100 MiB give up, and fault in again, a quarter of what they retain.

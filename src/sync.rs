@@ -7,7 +7,11 @@
 //! Lock order, outermost first: spare heaps, a heap's lists, those who post to it, abandoned pools,
 //! mappings, arenas, what pools retain. No thread holds the lists of two heaps.
 
+mod counts;
+mod shared_word;
 mod waiters;
+
+pub use shared_word::SharedWord;
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -23,6 +27,7 @@ pub use modelled::{Guard, Lock};
 
 #[cfg(not(loom))]
 mod sleeping {
+    use super::counts::LockCounts;
     use super::waiters::Waiters;
     use core::marker::PhantomData;
     use core::mem;
@@ -33,6 +38,7 @@ mod sleeping {
     pub struct Lock<T> {
         mutex: SpinMutex<T>,
         waiters: Waiters,
+        counts: LockCounts,
     }
 
     /// The calling thread holds the lock, which it gives back when this is dropped.
@@ -47,19 +53,44 @@ mod sleeping {
             Lock {
                 mutex: SpinMutex::new(value),
                 waiters: Waiters::none(),
+                counts: LockCounts::none(),
             }
         }
 
         #[inline]
         pub fn lock(&self) -> Guard<'_, T> {
-            self.waiters.acquire(|| self.try_lock())
+            #[cfg(feature = "count-locks")]
+            return self.lock_and_count();
+            #[cfg(not(feature = "count-locks"))]
+            self.waiters.acquire(|| self.attempt())
+        }
+
+        #[cfg(feature = "count-locks")]
+        fn lock_and_count(&self) -> Guard<'_, T> {
+            if let Some(held) = self.attempt() {
+                return held;
+            }
+            let since = super::counts::clock();
+            let held = self.waiters.acquire(|| self.attempt());
+            self.counts.waited(since);
+            held
         }
 
         /// Locks if nobody holds the lock now.
         #[inline]
         pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+            let held = self.attempt();
+            if held.is_none() {
+                self.counts.refused();
+            }
+            held
+        }
+
+        #[inline]
+        fn attempt(&self) -> Option<Guard<'_, T>> {
             // The mutex stays locked, and `Guard` stands for it: it must also wake who waits.
             mem::forget(self.mutex.try_lock()?);
+            self.counts.taken::<T>();
             Some(Guard {
                 lock: self,
                 exclusive: PhantomData,
@@ -72,6 +103,7 @@ mod sleeping {
         /// The caller holds the lock, and has no guard that would give it back again.
         #[inline]
         unsafe fn release(&self) {
+            self.counts.released();
             // SAFETY: passed on from the caller.
             self.waiters
                 .release(|| unsafe { self.mutex.force_unlock() });

@@ -102,3 +102,13 @@ fn wheel_is_whole_and_installs() {
         .env("PYMALLOC_WATCH", common::watch());
     run_them(command, 300, "test_each_command_starts");
 }
+
+/// What `docs/scaling.md` is made by.
+#[test]
+fn locks_are_counted_and_the_model_is_right() {
+    run_them(
+        common::unittests("tests/scaling"),
+        300,
+        "test_one_queue_is_as_in_the_closed_form",
+    );
+}

@@ -4,16 +4,17 @@
 
 use crate::budget::Share;
 use crate::geometry::SLOT_SHIFT;
+use crate::sync::SharedWord;
 #[cfg(not(loom))]
 use crate::{mapping, retain};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Slots that are taken, of all arenas. Written under the lock.
-pub static TAKEN_SLOTS: AtomicUsize = AtomicUsize::new(0);
+pub static TAKEN_SLOTS: SharedWord = SharedWord::named("taken slots");
 /// Those of them that large runs take. The floor above counts them.
-pub static LARGE_SLOTS: AtomicUsize = AtomicUsize::new(0);
+pub static LARGE_SLOTS: SharedWord = SharedWord::named("slots of large runs");
 /// Bytes of purged pages in slots that are taken. The floors above count them.
-pub static PURGED_INSIDE: AtomicUsize = AtomicUsize::new(0);
+pub static PURGED_INSIDE: SharedWord = SharedWord::named("bytes purged in pools");
 
 /// Bytes of the pools that may be resident. Large runs do not count: nobody knows how much of them the program has touched.
 pub fn resident_bytes() -> usize {
@@ -24,7 +25,7 @@ pub fn resident_bytes() -> usize {
 }
 
 /// Slots that are taken, or free and may hold pages, of all arenas. Written under the lock.
-pub(super) static HELD_SLOTS: AtomicUsize = AtomicUsize::new(0);
+pub(super) static HELD_SLOTS: SharedWord = SharedWord::named("slots that may hold pages");
 
 /// Tells how many slots are taken, and how many of the free ones may hold pages. With the lock of the arenas held.
 pub(super) fn publish(taken: usize, free_with_pages: usize) {

@@ -4,9 +4,10 @@
 //!
 //! What must hold: a heap counts from when a thread takes it until it is spare.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::SharedWord;
+use core::sync::atomic::Ordering;
 
-static ACTIVE: AtomicUsize = AtomicUsize::new(0);
+static ACTIVE: SharedWord = SharedWord::named("active heaps");
 
 /// How many there are. At least one: a thread may ask before it has a heap.
 pub fn count() -> usize {

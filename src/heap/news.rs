@@ -6,10 +6,11 @@
 //! thread itself has in its bins, and the empty pools that heaps keep, are few; they are walked over each time. A block that was posted while its pool's owner
 //! was just entering that in its slot map (`SlotMap::void_posted`) is missed until the next news.
 
+use crate::sync::SharedWord;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Pools that became full with free blocks in them, and remote frees by threads without a heap.
-static TOLD: AtomicUsize = AtomicUsize::new(0);
+static TOLD: SharedWord = SharedWord::named("news");
 
 /// Tells of one more.
 pub fn tell() {

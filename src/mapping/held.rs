@@ -1,9 +1,10 @@
 //! The account of the bytes in mappings, which every floor may read without a lock.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::SharedWord;
+use core::sync::atomic::Ordering;
 
 /// Bytes of blocks and of freed mappings that are kept. Written when the system maps or unmaps.
-static HELD: AtomicUsize = AtomicUsize::new(0);
+static HELD: SharedWord = SharedWord::named("bytes in mappings");
 
 /// Bytes of blocks and of freed mappings that are kept.
 pub fn held_bytes() -> usize {

@@ -16,10 +16,9 @@ use super::header::{Pool, State};
 use crate::arena;
 use crate::cpu;
 use crate::os;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, SharedWord};
 use core::mem::offset_of;
 use core::ptr;
-use core::sync::atomic::AtomicUsize;
 
 /// Of the blocks in use in a pool that was scanned, one in so many must be freed before it is scanned again. With 8 the frees of
 /// a large heap in random order take a third more instructions; with 2 half the live blocks can hide free pages.
@@ -38,7 +37,7 @@ const FEW_A_PAGE: u32 = 4;
 const WORTH_SCANNING: usize = 2 << 20;
 
 /// Bytes of the unscanned blocks of all pools: what scans can find on free pages, but for pages that came free between two events.
-pub static UNSCANNED: AtomicUsize = AtomicUsize::new(0);
+pub static UNSCANNED: SharedWord = SharedWord::named("bytes unscanned");
 
 /// Bytes that scans of all pools would find free at most.
 pub fn unscanned_bytes() -> usize {

@@ -11,12 +11,13 @@ use crate::retain;
 use crate::retain::Retained;
 #[cfg(not(loom))]
 use crate::sync::Lock;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::SharedWord;
+use core::sync::atomic::Ordering;
 
 #[cfg(not(loom))]
 pub static RETAINED: Lock<Retained> = Lock::new(Retained::nothing_resident());
 /// The bytes of it, to be read without the lock.
-static RETAINED_BYTES: AtomicUsize = AtomicUsize::new(0);
+static RETAINED_BYTES: SharedWord = SharedWord::named("bytes retained in pools");
 
 /// Bytes of free pages inside pools that stay because they were purged too early before.
 pub fn retained_bytes() -> usize {
