@@ -1,5 +1,5 @@
 /*
- * Blocks so large that each is a mapping of its own, cut off freed ones and joined again.
+ * Blocks so large that each is a mapping of its own, split off freed ones and joined again.
  *
  * What must hold, each under the name of its check:
  * - contents: whatever comes and goes, no block shares a byte with another, zeroed ones are zero, aligned ones are aligned, and realloc

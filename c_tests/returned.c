@@ -4,7 +4,7 @@
  *
  * What must hold, each under the name of its check:
  * - zeroed: calloc of very large blocks makes nothing resident, whichever freed mappings are kept, and every byte is zero.
- * - shrunk: what realloc cuts off goes back under the same bound as what free gives.
+ * - shrunk: the end that realloc takes off a block goes back under the same bound as a freed block.
  * - locked: one locked page keeps no other memory from going back.
  * - refused: where all memory is locked, the system is not asked to take it at every free.
  * - protected: the library never reads a live block, which the program may have protected; free looks at its own only.

@@ -2,9 +2,9 @@
 //!
 //! What it owns: the links of an arena to its neighbours in a bucket. The lock of the arenas guards everything.
 //!
-//! Each arena is in two of these: by its free slots, and by its longest run of them. The second costs 430 instructions a change of an arena, 1 to 1.5 % of those of `medium`,
-//! `drift` and `random` of `make bench`. Without it a pool or run of several slots searches all arenas that have as many free slots, in pieces: 34,700 instructions instead of 1,080
-//! where 950 arenas have no run that fits.
+//! Each arena is in two of these: by its free slots, and by its longest run of them. The second costs 430 instructions a change of an
+//! arena, 1 to 1.5 % of those of `medium`, `drift` and `random` of `make bench`. Without it a pool or run of several slots searches all
+//! arenas that have as many free slots in pieces: 34,700 instructions instead of 1,080 where 950 arenas have no run that fits.
 
 use super::header::{Arena, Links};
 use crate::geometry::SLOTS;

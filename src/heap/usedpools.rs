@@ -14,7 +14,8 @@
 //!
 //! What must hold:
 //! - All of it is reached under the heap's lock only.
-//! - A pool is on the list of its class exactly as long as its owner is this heap. One that was taken out belongs to the thread that took it, and is on no list.
+//! - A pool is on the list of its class exactly as long as its owner is this heap. One that was taken out is in hand: it belongs to the
+//!   thread that took it, and is on no list.
 //! - A kept pool is empty, remote frees aside, and on the list of its class too.
 //! - Nothing here frees a block of another heap's pool, and nothing asks the system for anything: that waits in `foreign` and `vacant`.
 

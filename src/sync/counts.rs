@@ -1,11 +1,12 @@
-//! Counts of locks and of shared words, for `scripts/count-locks`. Without the feature `count-locks` there is nothing here but empty functions, and no byte of them in
-//! the library.
+//! Counts of locks and of shared words, for `scripts/count-locks`. Without the feature `count-locks` only empty functions are here, and no
+//! byte of them is in the library.
 //!
-//! What it owns: how often each lock was taken and found taken, how long it was held and waited for; how often each `SharedWord` was written. Each lock and each
-//! word has its own counts. The first use links them into one list, and the end of the process writes a line of JSON for each to stderr.
+//! What it owns: how often each lock was taken and found taken, how long it was held and waited for; how often each `SharedWord` was
+//! written. Each lock and each word has its own counts. The first use links them into one list, and the end of the process writes a line
+//! of JSON for each to stderr.
 //!
-//! What must hold: the counts of a lock are written by its holder alone, so that counting makes no thread wait and no cache line travel that would not anyway. Those of a word
-//! lie beside it for the same reason. Neither is ever unmapped.
+//! What must hold: the counts of a lock are written by its holder alone. So counting makes no thread wait, and no cache line travel that
+//! would not anyway. Those of a word lie beside it for the same reason. Neither is ever unmapped.
 
 #[cfg(all(not(loom), not(feature = "count-locks")))]
 pub use off::LockCounts;

@@ -28,9 +28,10 @@
 //! (`docs/experiments.md`).
 //!
 //! Not by `FUTEX_LOCK_PI`, which lends the holder the priority of the waiter. The word would have to be the holder's thread number: every
-//! lock would have to look it up, and `fork` to replace it. The lock could not be the mutex that it is, and each woken thread would get the lock handed over, at a
-//! switch of threads each time. No critical section makes a system call, but for the clock where that is one (`retain::now`), or takes longer than microseconds. So a thread of a
-//! priority in between holds up a waiter only by as long as it keeps the processor from the holder, as with the C library's mutexes.
+//! lock would have to look it up, and `fork` to replace it. The lock could not be the mutex that it is. And each woken thread would get
+//! the lock handed over, at a switch of threads each time. No critical section takes longer than microseconds, or makes a system call, but
+//! for the clock where that is one (`retain::now`). So a thread of a priority in between holds up a waiter only while it keeps the
+//! processor from the holder, as with the C library's mutexes.
 //!
 //! A lock is never unmapped, so that its word is there when the lock has been another's for long.
 
@@ -44,8 +45,9 @@ const NONE: u32 = 0;
 /// Somebody may be.
 const SOME: u32 = 1;
 
-/// How often a waiter tries again before it announces itself, after 1, 2, 4 and 8 pauses: together some 600 ns on x86-64 since 2015 (40 ns each), 150 ns on older
-/// ones. A critical section takes about 100 ns, to sleep and be woken some microseconds. None in the model, which would only grow.
+/// How often a waiter tries again before it announces itself, after 1, 2, 4 and 8 pauses: together some 600 ns on x86-64 since 2015 (40 ns
+/// each), 150 ns on older ones. A critical section takes about 100 ns, to sleep and be woken some microseconds. None in the model, which
+/// would only grow.
 const TRIES: u32 = if cfg!(loom) { 0 } else { 4 };
 
 pub struct Waiters {
