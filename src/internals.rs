@@ -16,7 +16,9 @@ pub mod fault {
     pub use crate::fault::Call;
 }
 pub mod geometry {
-    pub use crate::geometry::{ARENA_MASK, ARENA_SIZE, HEADER_SIZE, SLOT_SHIFT, SLOT_SIZE, SLOTS};
+    pub use crate::geometry::{
+        ARENA_MASK, ARENA_SIZE, BLOCK_ALIGN, HEADER_SIZE, SLOT_SHIFT, SLOT_SIZE, SLOTS,
+    };
 }
 pub mod heapmap {
     pub use crate::heapmap::write;
@@ -42,7 +44,8 @@ pub mod structures {
     pub use crate::heap::Heap;
     pub use crate::large::size_of as size_of_run;
     pub use crate::mapping::MAPPINGS;
-    pub use crate::pool::Pool;
+    pub use crate::mapping::table_elsewhere as table_of_mappings_elsewhere;
+    pub use crate::pool::{Block, Pool};
     pub use crate::process::look_outside;
     pub use crate::registry::{Entry, Registry};
     pub use crate::signpost::{LAYOUT, NOTE_NAME, NOTE_TYPE, PARTS, VERSION_SIZE, own_parts};

@@ -25,6 +25,7 @@ pub struct Entry {
 impl Entry {
     /// Where in an entry the address is.
     pub const ADDRESS: usize = core::mem::offset_of!(Entry, address);
+    pub const SIZE: usize = core::mem::offset_of!(Entry, size);
 }
 
 const VACANT: Entry = Entry {

@@ -34,6 +34,7 @@ pub const LAYOUT: u64 = mix(&[
     CLASSES as u64,
     arena::LAYOUT,
     pool::LAYOUT,
+    pool::Block::free_mark(0) as u64,
     registry::LAYOUT,
     mapping::LAYOUT,
     conf::LAYOUT,

@@ -15,6 +15,8 @@ Usage: pymalloc COMMAND [ARGUMENT...]
   run [options] [--] COMMAND...   start a command, and all that it starts, on pymalloc
   doctor [options] [PID...]       is it loaded, do Python's objects come from it, and if not what mends it
   watch [options] PID             a live view of a running process's heap
+  why [options] PID               is it a leak, fragmentation, or neither; what its memory consists of, and what grows
+  types [options] PID             a running Python's objects by type: how many, their bytes, and what they pin
   heapmap FILE.jsonl...           draw snapshots of a heap as a page for a browser
 
 `pymalloc COMMAND --help` tells more; `python -m pymalloc app.py` starts a Python program on pymalloc. `pymalloc --version` tells the library.
@@ -33,11 +35,15 @@ def doctor(home, arguments):
     return doctor.main(home, arguments)
 
 
-def watch(home, arguments):
-    """Becomes the tool, which is a program of its own."""
-    tool = present(home.watch, home.way, " watch")
-    restore_signals()
-    os.execv(tool, [tool, *arguments])
+def watching(*options):
+    """A command that becomes pymalloc-watch, which is a program of its own, with these options."""
+
+    def become(home, arguments):
+        tool = present(home.watch, home.way, " watch")
+        restore_signals()
+        os.execv(tool, [tool, *options, *arguments])
+
+    return become
 
 
 def heapmap(home, arguments):
@@ -47,7 +53,14 @@ def heapmap(home, arguments):
         exec(compile(file.read(), HEAPMAP, "exec"), {"__name__": "__main__", "__file__": HEAPMAP})
 
 
-COMMANDS = {"run": run, "doctor": doctor, "watch": watch, "heapmap": heapmap}
+COMMANDS = {
+    "run": run,
+    "doctor": doctor,
+    "watch": watching(),
+    "why": watching("--why"),
+    "types": watching("--types"),
+    "heapmap": heapmap,
+}
 
 
 def chosen(name, arguments):

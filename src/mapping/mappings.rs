@@ -32,7 +32,7 @@ pub static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
 
 /// See `layout`.
 pub const LAYOUT: u64 = layout! {
-    Mappings { live_bytes, live_count, cache }
+    Mappings { live, live_bytes, live_count, cache }
     Cache { bytes, lazy_bytes }
     Lock<Mappings> {}
 };

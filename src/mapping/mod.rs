@@ -230,3 +230,8 @@ pub fn list(skipped: usize, entries: &mut [Entry]) -> usize {
     let live = mappings.live.entries().skip(skipped);
     live.zip(entries).map(|(from, to)| *to = from).count()
 }
+
+/// Where the table of the live mappings is and how many entries it has, in another process whose statics have been copied over these here.
+pub fn table_elsewhere() -> (usize, usize) {
+    MAPPINGS.lock().live.table_elsewhere()
+}

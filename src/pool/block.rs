@@ -41,7 +41,13 @@ impl Block {
 
     #[inline(always)]
     pub(super) fn mark_if_free(&self) -> usize {
-        (ptr::from_ref(self) as usize).wrapping_add(MARK)
+        Self::free_mark(ptr::from_ref(self) as usize)
+    }
+
+    /// What the second word of a block at an address is while the block is free.
+    #[inline(always)]
+    pub const fn free_mark(address: usize) -> usize {
+        address.wrapping_add(MARK)
     }
 
     /// The block behind this one on the list that it is on.

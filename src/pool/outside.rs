@@ -1,4 +1,4 @@
-//! The header of a pool of another process, copied while that went on (`outside::mirror`).
+//! The header of a pool of another process, copied while that went on (`outside::mirror` of `pymalloc-watch`).
 
 use super::header::Pool;
 use crate::geometry::MAX_RUN_SLOTS;
@@ -6,6 +6,11 @@ use crate::size_class::CLASSES;
 use crate::sync::Ordering;
 
 impl Pool {
+    /// The purged pages, a bit each, the first in the lowest.
+    pub fn purged_pages(&self) -> u32 {
+        self.purged.bits()
+    }
+
     /// Makes a header one that can be read, whatever it says. There are `room` slots from its own to the end of the arena.
     pub fn settle(&self, room: usize) {
         // Relaxed, here and below: there is one thread here.

@@ -228,6 +228,26 @@ fn a_heap_of_garbage_harms_nobody() {
     let outcome = watched.watch(&["--json", "--count", "200", "--interval", "0.01"]);
     outcome.expect_success("200 looks");
     assert_eq!(outcome.stdout.lines().count(), 200);
+    for _ in 0..20 {
+        let outcome = watched.watch(&["--types", "--json"]);
+        outcome.expect_success("a census");
+        assert!(outcome.stdout.ends_with("}\n"), "{}", outcome.describe());
+        watched
+            .watch(&["--why", "--for", "0.1"])
+            .expect_success("a verdict");
+    }
+}
+
+/// The blocks of a C program are counted, and none of them is taken for an object.
+#[test]
+fn a_census_counts_what_is_no_object() {
+    let mut watched = Watched::preloaded("still");
+    let in_use = figure(&watched.own_json(), "\"bytes_in_use\":");
+    let outcome = watched.watch(&["--types", "--json"]);
+    outcome.expect_success("pymalloc-watch --types --json");
+    let (_, total) = outcome.stdout.split_once("\"total\":").expect("a total");
+    assert_eq!(figure(total, "\"objects\":"), 0, "{total}");
+    assert_eq!(figure(total, "\"held_bytes\":"), in_use, "{total}");
 }
 
 #[test]
@@ -316,6 +336,8 @@ fn mistakes_in_the_arguments_get_one_line() {
         &["--interval", "nan", "1"],
         &["--count", "-1", "1"],
         &["--count"],
+        &["--types", "--most", "-1", "1"],
+        &["--why", "--for", "0", "1"],
     ] {
         let outcome = common::run(Command::new(TOOL).args(arguments), TIME_LIMIT);
         assert!(

@@ -28,6 +28,13 @@ impl<'a> Range<'a> {
     }
 }
 
+/// Resident bytes.
+pub struct Resident {
+    pub all: usize,
+    /// Of files, and of memory that is shared.
+    pub files: usize,
+}
+
 pub struct Memory {
     pub pid: i32,
     /// Opened when `process_vm_readv` was refused.
@@ -43,10 +50,19 @@ impl Memory {
     }
 
     /// Bytes of the process that are resident.
-    pub fn resident_bytes(&self) -> Result<usize, Error> {
+    pub fn resident(&self) -> Result<Resident, Error> {
         let text = std::fs::read_to_string(format!("/proc/{}/statm", self.pid))?;
-        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-        Ok(pages.unwrap_or(0) * os::page_size())
+        let bytes = |field| {
+            let pages = text
+                .split(' ')
+                .nth(field)
+                .and_then(|pages| pages.parse().ok());
+            pages.unwrap_or(0) * os::page_size()
+        };
+        Ok(Resident {
+            all: bytes(1),
+            files: bytes(2),
+        })
     }
 
     /// Reads all ranges that are there. An error is one of the process, not of a range.

@@ -13,6 +13,7 @@ use pymalloc::internals::report::{self, Text};
 use pymalloc::internals::stats::{self, Blocks, Counted, Stats};
 use pymalloc::internals::structures::{
     Entry, Heap, MAPPINGS, PARTS, Pool, Registry, arena, heaps, own_parts, size_of_run,
+    table_of_mappings_elsewhere,
 };
 use std::io;
 use std::ptr;
@@ -31,6 +32,34 @@ pub struct ArenaView {
     pub free_slots: usize,
     /// Bytes of the blocks in use in its pools, those that threads have at hand included, and of its large blocks.
     pub bytes_in_use: usize,
+}
+
+/// Blocks side by side, all of one size: those of a pool that were carved, or a large one alone. The address is that in the process.
+#[derive(Clone, Copy)]
+pub struct Part {
+    pub start: usize,
+    pub block_size: usize,
+    pub blocks: usize,
+    /// The purged pages, a bit each, the first in the lowest. No block on them is in use.
+    pub purged: u32,
+    pub layer: Layer,
+}
+
+/// What serves blocks of a size.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    Pool,
+    /// Whole slots of an arena.
+    Run,
+    Mapping,
+}
+
+/// Where blocks and what the library keeps for itself can lie. All addresses are those in the process.
+pub struct Places {
+    /// By address, none of them in another.
+    pub parts: Vec<Part>,
+    /// Where the arenas start, of `ARENA_SIZE` bytes each.
+    pub arenas: Vec<usize>,
 }
 
 /// What was seen.
@@ -69,6 +98,30 @@ impl Mirror {
 
     /// Copies what is at `statics` and all that it leads to, and counts it.
     pub fn look(&mut self, memory: &Memory, statics: &[usize; PARTS]) -> Result<Look, Error> {
+        self.look_and(memory, statics, |_| Ok(()))
+            .map(|seen| seen.0)
+    }
+
+    /// The same, and lists what blocks can lie in.
+    pub fn look_closer(
+        &mut self,
+        memory: &Memory,
+        statics: &[usize; PARTS],
+    ) -> Result<(Look, Places), Error> {
+        self.look_and(memory, statics, |mirror| {
+            Ok(Places {
+                parts: mirror.parts(memory)?,
+                arenas: mirror.bases.clone(),
+            })
+        })
+    }
+
+    fn look_and<T>(
+        &mut self,
+        memory: &Memory,
+        statics: &[usize; PARTS],
+        more: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<(Look, T), Error> {
         let _looking = LOOKING
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -79,15 +132,60 @@ impl Mirror {
         self.settle_pools();
         let mut counted = stats::collect();
         counted.pid = memory.pid.unsigned_abs();
-        counted.whole.resident = memory.resident_bytes()?;
+        counted.whole.resident = memory.resident()?.all;
         let mut classes = Vec::new();
         counted.each_row(&mut |row| classes.push(*row));
-        Ok(Look {
+        let look = Look {
             whole: counted.whole,
             classes,
             arenas: look_at_arenas(),
             json: in_json(&counted),
-        })
+        };
+        Ok((look, more(self)?))
+    }
+
+    /// Lists the pools and the large blocks, as they were copied, by address.
+    fn parts(&self, memory: &Memory) -> Result<Vec<Part>, Error> {
+        let large = |layer| {
+            move |(start, size)| Part {
+                start,
+                block_size: size,
+                blocks: 1,
+                purged: 0,
+                layer,
+            }
+        };
+        let mappings = read_mappings(memory)?.into_iter();
+        let mut parts: Vec<_> = mappings.map(large(Layer::Mapping)).collect();
+        arena::each(&mut |view| {
+            let index = (view.base - self.area as usize) / ARENA_SIZE;
+            let moved = self.bases[index].wrapping_sub(view.base);
+            for header in view.runs() {
+                // SAFETY: a header in the mirror.
+                let pool = unsafe { Pool::at(header) };
+                let start = pool.start().wrapping_add(moved);
+                parts.push(match pool.class() {
+                    0 => large(Layer::Run)((start, size_of_run(pool))),
+                    _ => Part {
+                        start,
+                        block_size: pool.block_size(),
+                        blocks: pool.carved_blocks() as usize,
+                        purged: pool.purged_pages(),
+                        layer: Layer::Pool,
+                    },
+                });
+            }
+        });
+        // Not a byte twice, whatever the other process says.
+        parts.retain(|part| part.blocks > 0 && part.block_size > 0);
+        parts.sort_unstable_by_key(|part| part.start);
+        let mut end = 0;
+        parts.retain(|part| {
+            let apart = part.start >= end;
+            end = end.max(part.start.saturating_add(part.blocks * part.block_size));
+            apart
+        });
+        Ok(parts)
     }
 
     fn copy_heaps(&mut self, memory: &Memory) -> Result<(), Error> {
@@ -208,19 +306,39 @@ fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<(), Error> 
 
 /// The arenas in a registry whose table is in the other process.
 fn read_overflow(memory: &Memory, registry: &Registry) -> Result<Vec<usize>, Error> {
-    let (table, capacity) = registry.table_elsewhere();
+    let entries = read_table(memory, registry.table_elsewhere())?;
+    let bases = entries.into_iter().map(|(address, _)| address);
+    Ok(bases
+        .filter(|address| arena::may_be_base(*address))
+        .collect())
+}
+
+/// The blocks that are mappings of their own, whose table is in the other process: start and bytes.
+fn read_mappings(memory: &Memory) -> Result<Vec<(usize, usize)>, Error> {
+    let page = os::page_size();
+    let mut mappings = read_table(memory, table_of_mappings_elsewhere())?;
+    mappings.retain(|(start, size)| {
+        *start != 0 && start % page == 0 && *size != 0 && start.checked_add(*size).is_some()
+    });
+    Ok(mappings)
+}
+
+/// The entries of a registry's table in the other process, empty places included: address and size.
+fn read_table(
+    memory: &Memory,
+    (table, capacity): (usize, usize),
+) -> Result<Vec<(usize, usize)>, Error> {
     let mut bytes = vec![0; capacity.min(MOST_ARENAS) * size_of::<Entry>()];
     if capacity == 0 || !memory.read_one(table, &mut bytes)? {
         return Ok(Vec::new());
     }
-    let address_of = |entry: &[u8]| {
-        let address = entry[Entry::ADDRESS..].first_chunk().copied();
-        usize::from_ne_bytes(address.unwrap_or_default())
+    let word = |entry: &[u8], at: usize| {
+        let word = entry[at..].first_chunk().copied();
+        usize::from_ne_bytes(word.unwrap_or_default())
     };
     Ok(bytes
         .chunks_exact(size_of::<Entry>())
-        .map(address_of)
-        .filter(|address| arena::may_be_base(*address))
+        .map(|entry| (word(entry, Entry::ADDRESS), word(entry, Entry::SIZE)))
         .collect())
 }
 

@@ -12,10 +12,10 @@ mod library;
 mod memory;
 mod mirror;
 
-pub use mirror::{ArenaView, Look};
-pub use pymalloc::internals::geometry::SLOTS;
+pub use memory::{Memory, Range, Resident};
+pub use mirror::{ArenaView, Layer, Look, Part, Places};
+pub use pymalloc::internals::geometry::{ARENA_SIZE, SLOTS};
 
-use memory::Memory;
 use mirror::Mirror;
 use std::fmt;
 use std::io;
@@ -89,10 +89,26 @@ impl Process {
 
     /// Counts everything as it is now.
     pub fn look(&mut self) -> Result<Look, Error> {
+        self.find_again()?;
+        self.mirror.look(&self.memory, &self.parts.statics)
+    }
+
+    /// The same, and lists what blocks can lie in.
+    pub fn look_closer(&mut self) -> Result<(Look, Places), Error> {
+        self.find_again()?;
+        self.mirror.look_closer(&self.memory, &self.parts.statics)
+    }
+
+    /// Its memory, of which nothing is to be believed.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn find_again(&mut self) -> Result<(), Error> {
         if !library::is_still_there(&self.memory, &self.parts)? {
             // It has become another program by `exec`.
             self.parts = library::find(&self.memory)?;
         }
-        self.mirror.look(&self.memory, &self.parts.statics)
+        Ok(())
     }
 }

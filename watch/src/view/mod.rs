@@ -1,25 +1,30 @@
 //! What is shown, as lines of pieces: the same for the live view and for plain text.
 //!
 //! - `figures`, `classes`, `pictures`: the parts of the view;
+//! - `census`, `why`: what a census found, and what follows from it;
 //! - `text`: numbers for a person;
 //! - `line`: lines, and letters that stand for shares.
 //!
 //! Nothing here knows a terminal: a piece says what it is (`Tone`), and `screen` how that looks.
 
+mod census;
 mod classes;
 mod figures;
 mod line;
 mod pictures;
 mod text;
+mod why;
 
 use crate::watch::Watch;
+pub use census::{census, census_json};
 pub use classes::{Table, classes};
 pub use figures::figures;
 pub use line::{Glyphs, Line, Tone};
 pub use pictures::{arenas, curve};
+pub use why::{why, why_json};
 
 /// Columns of plain text.
-const PLAIN: usize = 100;
+pub const PLAIN: usize = 100;
 
 /// All of it as plain text.
 pub fn whole(watch: &Watch, table: &Table, glyphs: &Glyphs) -> Vec<Line> {

@@ -1,0 +1,187 @@
+//! Why a process has the memory that it has: what it consists of, what grows, and a verdict.
+//!
+//! What it owns: the verdict, and the constants that decide on it. It takes a census at the start and one at the end of some seconds, and counts what is in use meanwhile.
+
+use crate::census::{self, Census};
+use crate::facts::Facts;
+use crate::outside::{Error, Look, Process, Resident};
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often what is in use is counted meanwhile.
+const COUNTS: u32 = 20;
+
+/// It grows if a straight line through the counts explains this part of how they vary: a server that works varies, too...
+const CERTAINTY: f64 = 0.8;
+/// ... and if it would take no longer than this to double, in seconds.
+const DOUBLES_WITHIN: f64 = 24.0 * 3600.0;
+/// Bytes that it must have grown by. Less is how one moment differs from another.
+const LEAST_GROWTH: usize = 64 << 10;
+
+/// It is fragmented if this part of the heap's resident memory is pinned, and no less than so many bytes, which the bound on resident memory allows anyway.
+const PINNED_PART: usize = 4;
+const LEAST_PINNED: usize = 8 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// What is in use grows steadily.
+    Growing,
+    /// A large part is pages that stay for few blocks.
+    Fragmented,
+    /// Most of it is not the heap's.
+    Elsewhere,
+    /// It is in use, and does not grow.
+    InUse,
+}
+
+/// How what is in use changes.
+pub struct Trend {
+    /// Bytes a second.
+    pub rate: f64,
+    /// Whether that is more than how one moment differs from another.
+    pub is_steady: bool,
+}
+
+pub struct Why {
+    pub seconds: f64,
+    pub resident: Resident,
+    pub look: Look,
+    pub census: Census,
+    pub trend: Trend,
+    /// By how much the bytes of each type have grown, what it holds included; most first.
+    pub grown: Vec<(String, usize)>,
+}
+
+impl Why {
+    /// Watches a process for so long.
+    pub fn of(pid: i32, duration: Duration) -> Result<Self, Error> {
+        Facts::of(pid)?;
+        let mut process = Process::open(pid)?;
+        let (_, before) = census::take(&mut process)?;
+        let start = Instant::now();
+        let mut course = Vec::new();
+        for _ in 0..COUNTS {
+            let look = process.look()?;
+            course.push((
+                start.elapsed().as_secs_f64(),
+                look.whole.bytes_in_use as f64,
+            ));
+            thread::sleep(duration / COUNTS);
+        }
+        let (look, census) = census::take(&mut process)?;
+        Ok(Why {
+            seconds: start.elapsed().as_secs_f64(),
+            resident: process.memory().resident()?,
+            trend: trend(&course),
+            grown: grown(&before, &census),
+            look,
+            census,
+        })
+    }
+
+    /// Bytes of blocks in use, as far as they are resident.
+    pub fn in_use(&self) -> usize {
+        self.census.floor.saturating_sub(self.pinned())
+    }
+
+    pub fn pinned(&self) -> usize {
+        self.census.total.pinned
+    }
+
+    /// Resident bytes of the library that are on no page with a block in use: free memory within the resident budget, what is retained, and its tables.
+    pub fn free(&self) -> usize {
+        let in_arenas = self.census.arenas_resident;
+        let kept = self.look.whole.mappings_kept_bytes;
+        in_arenas.saturating_sub(self.census.floor_in_arenas) + kept
+    }
+
+    /// Resident bytes that are neither the heap's nor files': stacks, and what the program has mapped itself.
+    pub fn other(&self) -> usize {
+        let heap = self.census.floor + self.free();
+        self.resident.all.saturating_sub(heap + self.resident.files)
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        let heap = self.census.floor + self.free();
+        let doubles = self.trend.rate * DOUBLES_WITHIN >= self.in_use() as f64;
+        if self.trend.is_steady && self.trend.rate > 0.0 && doubles {
+            Verdict::Growing
+        } else if self.pinned() >= LEAST_PINNED && self.pinned() * PINNED_PART >= heap {
+            Verdict::Fragmented
+        } else if heap * 2 < self.resident.all {
+            Verdict::Elsewhere
+        } else {
+            Verdict::InUse
+        }
+    }
+}
+
+/// The straight line through some counts, by least squares.
+fn trend(course: &[(f64, f64)]) -> Trend {
+    let count = course.len() as f64;
+    let mean = |value: fn(&(f64, f64)) -> f64| course.iter().map(value).sum::<f64>() / count;
+    let (time, bytes) = (mean(|at| at.0), mean(|at| at.1));
+    let sum = |product: &dyn Fn(f64, f64) -> f64| -> f64 {
+        let products = course.iter().map(|at| product(at.0 - time, at.1 - bytes));
+        products.sum()
+    };
+    let (times, both, all) = (
+        sum(&|time, _| time * time),
+        sum(&|time, bytes| time * bytes),
+        sum(&|_, bytes| bytes * bytes),
+    );
+    if times == 0.0 || all == 0.0 {
+        return Trend {
+            rate: 0.0,
+            is_steady: false,
+        };
+    }
+    let rate = both / times;
+    let seconds = course.last().map_or(0.0, |at| at.0);
+    Trend {
+        rate,
+        is_steady: both * both / (times * all) >= CERTAINTY
+            && rate.abs() * seconds >= LEAST_GROWTH as f64,
+    }
+}
+
+/// By how much each type has grown from one census to the next; most first.
+fn grown(before: &Census, after: &Census) -> Vec<(String, usize)> {
+    let bytes: HashMap<&str, usize> = before
+        .rows()
+        .map(|row| (row.name.as_str(), row.all_bytes()))
+        .collect();
+    let mut grown: Vec<_> = after
+        .rows()
+        .filter_map(|row| {
+            let before = bytes.get(row.name.as_str()).copied().unwrap_or(0);
+            let more = row.all_bytes().checked_sub(before)?;
+            (more > 0).then(|| (row.name.clone(), more))
+        })
+        .collect();
+    grown.sort_by_key(|(_, more)| std::cmp::Reverse(*more));
+    grown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_growth_is_told_from_one_that_varies() {
+        let course = |bytes: &dyn Fn(f64) -> f64| -> Vec<(f64, f64)> {
+            (0..20)
+                .map(|at| f64::from(at) / 2.0)
+                .map(|at| (at, bytes(at)))
+                .collect()
+        };
+        let steady = trend(&course(&|at| 1e8 + at * 1e6 + (at * 7.0).sin() * 1e5));
+        assert!(steady.is_steady && (steady.rate - 1e6).abs() < 1e5);
+        let varying = trend(&course(&|at| 1e8 + at * 1e3 + (at * 7.0).sin() * 1e6));
+        assert!(!varying.is_steady);
+        let flat = trend(&course(&|_| 1e8));
+        assert!(!flat.is_steady && flat.rate == 0.0);
+        assert!(!trend(&[]).is_steady);
+    }
+}
