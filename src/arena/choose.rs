@@ -93,6 +93,10 @@ impl Arenas {
             let mut next = self.by_count.first[bucket];
             // SAFETY: arenas in the buckets are mapped.
             while let Some(arena) = unsafe { next.as_ref() } {
+                if arena.dirty_free() == 0 && !self.wants_lazy(call) {
+                    // Nor have those behind it any.
+                    break;
+                }
                 // Before the arena goes to another bucket.
                 next = arena.by_count.next.get();
                 if !call.avoids(arena) {
@@ -143,6 +147,12 @@ impl Arenas {
                     || self.lazy_slots > self.lazy_allowed()
             }
         }
+    }
+
+    /// Whether lazy slots are among what must go back.
+    fn wants_lazy(&self, call: &Call) -> bool {
+        let wanted = call.everything || call.given_up > 0 || self.lazy_slots > self.lazy_allowed();
+        wanted && self.lazy_slots > 0
     }
 
     /// How many slots more may go lazily, beside those of this batch. Those of another thread's batch do not count: should

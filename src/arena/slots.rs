@@ -135,8 +135,10 @@ pub struct Taken {
 impl Arenas {
     pub(super) fn enter_usable(&mut self, arena: &Arena) {
         if arena.free() != 0 {
-            self.by_count.insert(arena, arena.count());
-            self.by_run.insert(arena, longest_run(arena.free()));
+            let in_front = arena.dirty_free() != 0;
+            self.by_count.insert(arena, arena.count(), in_front);
+            self.by_run
+                .insert(arena, longest_run(arena.free()), in_front);
         }
     }
 
