@@ -51,7 +51,7 @@ way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
 .PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-aarch64 test-old-glibc test-musl check lint deny oldest-rust demo demo-library figures \
-	bench bench-memory bench-check bench-instructions bench-start count-locks install-peers wheel-files wheels test-wheels test-deploy release cpython-suite soak fuzz clean help
+	bench bench-memory bench-check bench-instructions bench-start bench-latency count-locks install-peers wheel-files wheels test-wheels test-deploy release cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
 all: $(SHARED) $(STATIC) $(DEEPBIND) $(HEADER) ## the shared library, the static one, the one for plugins, and the header (the default)
@@ -206,6 +206,9 @@ bench-check: ## what got slower or bigger than in an older result: BASE=old.json
 
 bench-instructions: $(SHARED) ## instructions of a malloc/free pair against the peers found; writes docs/instructions.md
 	@scripts/bench-instructions --markdown docs/instructions.md
+
+bench-latency: $(SHARED) ## how long single calls take, the worst too, with each allocator (ALLOC=pymalloc,jemalloc)
+	@scripts/bench-latency $(if $(ALLOC),--allocators '$(ALLOC)')
 
 count-locks: ## how often the threaded benchmarks take each lock and write each shared word, minutes; DOCS=1: the tables of docs/scaling.md too
 	@scripts/count-locks $(if $(ONLY),--only '$(ONLY)') $(if $(filter-out 0,$(DOCS)),--docs)

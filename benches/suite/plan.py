@@ -10,7 +10,7 @@ import os
 from typing import NamedTuple, Optional
 
 from . import workloads
-from .groups import baseline_of, of_python
+from .groups import ON_REQUEST, baseline_of, of_python
 from .places import Stop
 
 OURS = "pymalloc"
@@ -94,12 +94,7 @@ def make(options, sources, say):
     every = workloads.every(sources, newest, others)
     groups, keys = (list(dict.fromkeys(names)) for names in ((each.group for each in every), (each.key for each in every)))
     _refuse_unknown("workload or group", options.only, [*groups, *keys])
-    if options.only:
-        chosen = [each for each in every if each.group in options.only or each.key in options.only]
-    elif options.quick:
-        chosen = [each for each in every if not each.group.startswith("py") or each.entry.get("broad")]
-    else:
-        chosen = every
+    chosen = choose(every, options)
     groups = list(dict.fromkeys(each.group for each in chosen))
 
     compared, missing = sources.allocators.compared()
@@ -145,6 +140,16 @@ def make(options, sources, say):
         optional=[] if options.only or options.rounds else [group for group in map(of_python, others) if group in groups],
         identity=_identity(options, sources, table, pythons, items),
     )
+
+
+def choose(every, options):
+    """Those of the workloads that are to run."""
+    usual = [each for each in every if each.group not in ON_REQUEST]
+    if options.only:
+        return [each for each in every if each.group in options.only or each in usual and each.key in options.only]
+    if options.quick:
+        return [each for each in usual if not each.group.startswith("py") or each.entry.get("broad")]
+    return usual
 
 
 def _numbers(interpreter):

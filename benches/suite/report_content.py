@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas
 
 from . import statistics
-from .groups import baseline_of
+from .groups import ON_REQUEST, baseline_of
 
 FORMAT = 1
 OURS = "pymalloc"
@@ -146,7 +146,7 @@ class Group(NamedTuple):
 
 def _place(key):
     """C first, then CPython from the newest to the oldest, then memory, then whatever a later suite adds."""
-    order = ["c1", "cn", "py", "memory"]
+    order = ["c1", "cn", *ON_REQUEST, "py", "memory"]
     kind = "py" if key.startswith("py") else key
     return order.index(kind) if kind in order else len(order), [-int(part) for part in re.findall(r"\d+", key)]
 
@@ -205,6 +205,8 @@ class Content:
             version = key[2:]
             return f"CPython {self.pythons.get(version, version)}"
         cores = self.machine.get("cores")
+        if key in ON_REQUEST:
+            return f"C and C++, {ON_REQUEST[key]} threads" + (f" on {cores} cores" if cores else "")
         return f"C and C++, {cores} threads" if key == "cn" and cores else GROUPS.get(key, key)
 
     def _failures(self):

@@ -39,6 +39,7 @@ def every(sources, newest, others):
         for path in [("c", "workloads.toml"), ("python", "bodies.toml"), ("memory", "scenarios.toml")]
     )
     found = [(group, entry, None) for group in ("c1", "cn") for entry in c["workload"] if group in entry["groups"]]
+    found += [(group, entry, None) for group in groups.ON_REQUEST for entry in c["workload"] if "cn" in entry["groups"]]
     found += [(groups.of_python(newest), body, newest) for body in bodies["body"]]
     found += [("memory", entry, newest if entry["program"].endswith(".py") else None) for entry in scenarios["scenario"]]
     found += [(groups.of_python(other), body, other) for other in others for body in bodies["body"] if body.get("broad")]
@@ -53,7 +54,7 @@ def launcher(sources):
 def prepare(workloads, sources, quick):
     """Makes the workloads of one group ready: their command lines by key, and why the others are left out, by key."""
     group, interpreter = workloads[0].group, workloads[0].interpreter
-    if group not in ("c1", "cn", "memory"):
+    if group not in ("c1", "cn", "memory", *groups.ON_REQUEST):
         left_out = sources.bodies.prepare(interpreter, [workload.entry for workload in workloads])
         ready = [each for each in workloads if each.key not in left_out]
         return {each.key: sources.bodies.command(interpreter, each.entry, quick) for each in ready}, left_out
@@ -62,7 +63,7 @@ def prepare(workloads, sources, quick):
     directory, built = os.path.join(sources.benches, part), os.path.join(sources.built, part)
     needed = {each.key: sampled + ([] if each.interpreter else [_program(each)]) for each in workloads}
     reasons = build.programs(directory, sorted(set(sum(needed.values(), []))), _flags(sources), built)
-    threads = str(machine.cores() if group == "cn" else 1)
+    threads = groups.ON_REQUEST.get(group, machine.cores() if group == "cn" else 1)
     commands, left_out = {}, {}
     for workload in workloads:
         reason = next((f"{program} {reasons[program]}" for program in needed[workload.key] if program in reasons), None)
@@ -73,8 +74,16 @@ def prepare(workloads, sources, quick):
         if workload.interpreter:
             command += [workload.interpreter.path, os.path.join(directory, workload.entry["program"])]
         arguments = workload.entry["quick" if quick else "arguments"]
-        commands[workload.key] = command + [argument.replace("{threads}", threads) for argument in arguments]
+        if group in groups.ON_REQUEST:
+            arguments = _of_all(arguments, threads)
+        commands[workload.key] = command + [argument.replace("{threads}", str(threads)) for argument in arguments]
     return commands, left_out
+
+
+def _of_all(arguments, threads):
+    """With more threads than cores each does less, so that all together do what the threads of cn do."""
+    *others, rounds = arguments
+    return [*others, str(max(1, int(rounds) * machine.cores() // threads))]
 
 
 def _flags(sources):
