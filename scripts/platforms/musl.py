@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 
-from runs import Rust, command, folder, install_packages, lacking, of_cargo
+from runs import Rust, command, folder, install_packages, lacking, of_cargo, without_paths
 
 NAME = "musl"
 TARGET = "x86_64-unknown-linux-musl"
@@ -43,7 +43,7 @@ def c_library():
 def cargo(rust, arguments, more_flags=()):
     """Cargo for musl. Where Rust's own libraries for it are missing they are built, once for all that is built here."""
     variables = {"CARGO_TARGET_DIR": BUILD, "CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER": "musl-gcc"}
-    flags = ["-Cllvm-args=--inline-threshold=60", "-Cllvm-args=--align-loops=1"]
+    flags = ["-Cllvm-args=--inline-threshold=60", "-Cllvm-args=--align-loops=1", *without_paths()]
     if rust.is_debians:
         # Its compiler builds its own libraries as nobody else's may: with what is not stable in them. musl's start files are musl-gcc's.
         flags += ["-Clink-self-contained=no", f"-Lnative={unwinder()}"]
@@ -84,6 +84,12 @@ def build():
     command(["make", "--no-print-directory", "all"])
     rust = Rust(TARGET)
     cargo(rust, ["rustc", "--quiet", "--release", "--package", "pymalloc-c", "--lib", "--crate-type", "staticlib"])
+
+
+def tool():
+    """pymalloc-watch as a static program, which runs beside any C library."""
+    cargo(Rust(TARGET), ["rustc", "--quiet", "--release", "--package", "pymalloc-watch", "--bin", "pymalloc-watch"], STATIC)
+    print(library("pymalloc-watch"))
 
 
 def c_tests(runs, what, filters):

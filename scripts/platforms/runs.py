@@ -67,6 +67,12 @@ class Rust:
         return {"RUSTC": self.rustc, "CARGO": self.cargo, "RUSTDOC": "/usr/bin/rustdoc", **more} if self.is_debians else more
 
 
+def without_paths():
+    """Flags for a compiler that writes no path of this machine into what it makes."""
+    home = os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo"))
+    return [f"--remap-path-prefix={os.getcwd()}=.", f"--remap-path-prefix={home}=cargo"]
+
+
 class Runs:
     """The record of one platform."""
 

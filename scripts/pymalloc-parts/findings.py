@@ -37,8 +37,8 @@ INSIDE = {
     b"tcmalloc: ": "tcmalloc",
 }
 # Lines that mend several things.
-GNU = "use an image with the GNU C library, such as python:3.13-slim"
-WHEEL = "take the wheel, whose library is for the GNU C library 2.17 and newer: pip install pymalloc"
+GNU = "use an image with the GNU C library or musl, such as python:3.13-slim"
+WHEEL = "take the wheel, whose library is for the GNU C library 2.17 and newer, and for musl: pip install pymalloc"
 ARROW = "set ARROW_DEFAULT_MEMORY_POOL=system"
 
 
@@ -130,8 +130,6 @@ def why_not_loaded(process):
         how = process.privileges_of_its_file() or "started with more rights than its user has"
         mend = "give the rights to its service (systemd: AmbientCapabilities=), and take them from the file: setcap -r, chmod u-s"
         yield problem("privileged", f"the program is {how}, and Linux ignores LD_PRELOAD for such programs", mend)
-    if program and program.linker and "ld-musl" in program.linker:
-        yield problem("musl", "the program is linked with musl; this pymalloc is for the GNU C library", GNU)
     for path in named:
         yield from why_not_loadable(process, path)
     if not named:
@@ -299,7 +297,7 @@ def of_refusal(refusal):
         text, way = before, last
     elif "a space or a colon" in text:
         way = "install pymalloc into a folder whose path has neither"
-    elif "musl" in text:
+    elif "another C library" in text:
         way = GNU
     return problem("cannot-start", text, way)
 

@@ -204,9 +204,8 @@ def check(path, arguments, library, elf, depth=0):
     if not program.linker:
         raise Refusal(CANNOT_RUN, f"{path}: statically linked, and such programs ignore LD_PRELOAD: link it with libpymalloc.a")
     name = os.path.basename(program.linker)
-    if not name.startswith(("ld-linux", "ld64.so", "ld.so")):
-        other = "musl" if name.startswith("ld-musl") else f"another C library ({program.linker})"
-        raise Refusal(CANNOT_RUN, f"{path}: linked with {other}; pymalloc needs the GNU C library")
+    if not name.startswith(("ld-linux", "ld64.so", "ld.so", "ld-musl-")):
+        raise Refusal(CANNOT_RUN, f"{path}: linked with another C library ({program.linker}); pymalloc needs the GNU one or musl")
     if not os.path.exists(program.linker):
         raise Refusal(NOT_FOUND, f"{path}: its dynamic linker {program.linker} is not there")
     check_loads(program.linker, library)

@@ -194,7 +194,9 @@ class Doctor(installed.Test):
     def test_a_program_on_musl(self):
         program = self.path("musl")
         subprocess.run(["musl-gcc", "-x", "c", "-", "-o", program], input=(WAITS_IN_C % "").encode(), check=True)
-        self.finds(self.begin(program, on_it=False), "problem", "musl", "linked with musl")
+        self.finds(self.begin(program, on_it=False), "problem", "not-loaded", "LD_PRELOAD does not name it")
+        entry, _, status = self.examine(self.begin(program))
+        self.assertEqual((status, os.path.basename(entry["library"])[:14]), (0, "libpymalloc.so"))
 
     def test_no_such_file(self):
         pid = self.python(on_it=False, env=self.with_library("/no/libpymalloc.so"))

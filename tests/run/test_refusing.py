@@ -14,7 +14,6 @@ import installed
 
 # An ordinary program of this machine.
 PROGRAM = os.path.realpath(shutil.which("true"))
-MUSL = b"/lib/ld-musl-x86_64.so.1"
 
 
 def contents(path):
@@ -59,8 +58,6 @@ class Refusing(installed.Test):
         self.refuses(126, "static: statically linked", self.static())
 
     def test_other_c_libraries(self):
-        musl = self.write("musl", with_linker(contents(PROGRAM), MUSL))
-        self.refuses(126, "musl: linked with musl", musl)
         other = self.write("other", with_linker(contents(PROGRAM), b"/system/bin/linker64"))
         self.refuses(126, r"another C library \(/system/bin/linker64\)", other)
         old = self.write("old", with_linker(contents(PROGRAM), b"/lib/ld-linux.so"))
