@@ -50,7 +50,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-aarch64 test-old-glibc test-musl check lint deny oldest-rust demo demo-library figures \
+.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-mutations test-aarch64 test-old-glibc test-musl check lint deny oldest-rust demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start bench-latency count-locks install-peers wheel-files wheels test-wheels test-deploy release cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -153,6 +153,9 @@ test-checked:
 
 test-loom:
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --lib --target-dir $(CARGO_TARGET_DIR)/loom loom
+
+test-mutations: ## weakens orderings and drops checks, one at a time, and tells whether the model checks notice (an hour)
+	@scripts/mutations
 
 test-aarch64: ## what can be tested of AArch64 on this machine, by qemu: with pages of 4, 16 and 64 KiB (half an hour; SHORT=1: three minutes)
 	@scripts/platform install aarch64 && scripts/platform test aarch64 $(if $(filter-out 0,$(SHORT)),--short)

@@ -7,7 +7,7 @@
 //! What they mean is what the portable versions say. On x86-64 a plain aligned access is a relaxed atomic one. `make bench-instructions` without each: one instruction
 //! more of a malloc/free pair; without `count_down`, of a free past the bin.
 
-#[cfg(all(target_arch = "x86_64", not(portable)))]
+#[cfg(all(target_arch = "x86_64", not(any(portable, loom))))]
 mod x86_64 {
     use core::arch::asm;
 
@@ -79,12 +79,13 @@ mod x86_64 {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", not(portable)))]
+#[cfg(all(target_arch = "x86_64", not(any(portable, loom))))]
 pub use x86_64::{add_behind, count_down, is_below};
 
-#[cfg(not(all(target_arch = "x86_64", not(portable))))]
+#[cfg(any(not(target_arch = "x86_64"), portable, loom))]
 mod portable {
-    use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+    use crate::sync::{AtomicU32, AtomicU64, Ordering};
+    use core::sync::atomic::AtomicI32;
 
     /// Whether `value` is below the number at `base + offset + OFFSET + FIELD`, loaded relaxed.
     ///
@@ -96,9 +97,9 @@ mod portable {
         base: usize,
         offset: usize,
     ) -> bool {
-        let number = (base + offset + OFFSET + FIELD) as *mut u64;
+        let number = (base + offset + OFFSET + FIELD) as *const AtomicU64;
         // SAFETY: the caller vouches for the number.
-        value < unsafe { AtomicU64::from_ptr(number) }.load(Ordering::Relaxed)
+        value < unsafe { &*number }.load(Ordering::Relaxed)
     }
 
     /// Adds `AMOUNT` to the number at `base + offset + OFFSET`, by a relaxed load and a relaxed store.
@@ -123,7 +124,7 @@ mod portable {
     #[inline(always)]
     pub unsafe fn count_down<const OFFSET: usize>(base: *const u8) -> bool {
         // SAFETY: the caller vouches for the number.
-        let number = unsafe { AtomicU32::from_ptr(base.wrapping_add(OFFSET).cast_mut().cast()) };
+        let number = unsafe { &*base.wrapping_add(OFFSET).cast::<AtomicU32>() };
         let left = number.load(Ordering::Relaxed).wrapping_sub(1);
         // Release: whoever sees the count go down may have the pool's slots used anew, after all that was stored before.
         number.store(left, Ordering::Release);
@@ -131,5 +132,5 @@ mod portable {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", not(portable))))]
+#[cfg(any(not(target_arch = "x86_64"), portable, loom))]
 pub use portable::{add_behind, count_down, is_below};

@@ -65,6 +65,7 @@ mod fault;
 mod geometry;
 mod heap;
 mod layout;
+mod mapping;
 mod os;
 mod pool;
 mod registry;
@@ -96,8 +97,6 @@ mod inspect;
 pub mod internals;
 #[cfg(not(loom))]
 mod large;
-#[cfg(not(loom))]
-mod mapping;
 #[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]

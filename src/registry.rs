@@ -9,7 +9,6 @@
 
 use crate::layout::layout;
 use crate::os;
-#[cfg(not(loom))]
 use crate::sync::{Guard, Lock};
 use core::ptr::{self, NonNull};
 
@@ -91,8 +90,7 @@ impl Drop for Table {
 
 /// Locks the structure around a registry, with room for one more entry. A larger table is mapped while the lock is free. Where the system
 /// refuses, `other_memory` is asked for as many bytes, which must read as zeroes. `None` when there is no memory.
-#[cfg(not(loom))]
-pub fn lock_with_room<T>(
+pub fn lock_with_room<T: 'static>(
     lock: &Lock<T>,
     registry: impl Fn(&mut T) -> &mut Registry,
     other_memory: fn(usize) -> Option<NonNull<u8>>,

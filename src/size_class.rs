@@ -27,8 +27,8 @@ const COARSE_CLASSES: usize = COARSE_STEPS * (MAX_POOLED / FINE_MAX).trailing_ze
 /// Number of classes, class 0 included.
 pub const CLASSES: usize = 1 + SMALL_CLASSES + FINE_CLASSES + COARSE_CLASSES;
 
-/// Fewest blocks in a pool of several slots. Fewer, and each pool costs too many visits to the arenas.
-const WANTED_BLOCKS: usize = 8;
+/// Fewest blocks in a pool of several slots. Fewer, and each pool costs too many visits to the arenas. Pools of the model are soon full and soon empty.
+const WANTED_BLOCKS: usize = if cfg!(loom) { 4 } else { 8 };
 /// The most slots of a pool: an eighth of an arena.
 const MAX_POOL_SLOTS: usize = 8;
 /// Bytes of the longest pool.

@@ -8,22 +8,33 @@
 //! mappings, arenas, what pools retain. No thread holds the lists of two heaps.
 
 mod counts;
+#[cfg(loom)]
+pub mod modelled;
 mod shared_word;
 mod waiters;
 
 pub use shared_word::SharedWord;
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+pub use modelled::{
+    AtomicPtr, AtomicU32, AtomicU64, Guard, Lock, Ordering, compiler_fence, fence, owner_reads,
+    owner_writes,
+};
 
 #[cfg(not(loom))]
-pub use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-
+pub use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 #[cfg(not(loom))]
 pub use sleeping::{Guard, Lock};
 
-#[cfg(loom)]
-pub use modelled::{Guard, Lock};
+/// The caller owns a word, and reads it. For the model, which fails a run in which that is not ordered with the last `owner_writes`.
+#[cfg(not(loom))]
+#[inline(always)]
+pub fn owner_reads<T>(_: &T) {}
+
+/// The caller owns a word, and writes it. As `owner_reads`, with both.
+#[cfg(not(loom))]
+#[inline(always)]
+pub fn owner_writes<T>(_: &T) {}
 
 #[cfg(not(loom))]
 mod sleeping {
@@ -147,29 +158,6 @@ mod sleeping {
         fn drop(&mut self) {
             // SAFETY: the lock is held by this guard alone, which ends.
             unsafe { self.lock.release() }
-        }
-    }
-}
-
-#[cfg(loom)]
-mod modelled {
-    /// As outside the model.
-    pub type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
-
-    /// As outside the model; loom explores every order in which threads take it.
-    pub struct Lock<T>(loom::sync::Mutex<T>);
-
-    impl<T> Lock<T> {
-        pub fn new(value: T) -> Self {
-            Lock(loom::sync::Mutex::new(value))
-        }
-
-        pub fn lock(&self) -> Guard<'_, T> {
-            self.0.lock().unwrap()
-        }
-
-        pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-            self.0.try_lock().ok()
         }
     }
 }

@@ -5,7 +5,6 @@
 use crate::budget::Share;
 use crate::geometry::SLOT_SHIFT;
 use crate::sync::SharedWord;
-#[cfg(not(loom))]
 use crate::{mapping, retain};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,7 +50,6 @@ pub(super) fn set_giving_back(giving_back: bool) {
 }
 
 /// All bytes that may be resident.
-#[cfg(not(loom))]
 fn held_bytes() -> usize {
     let slots = HELD_SLOTS.load(Ordering::Relaxed) << SLOT_SHIFT;
     slots.saturating_sub(purged_inside()) + mapping::held_bytes()
@@ -59,7 +57,6 @@ fn held_bytes() -> usize {
 
 /// Calls `give_up` if the process is about to hold more than ever before: `coming` bytes, beside those that are counted
 /// already. True if so.
-#[cfg(not(loom))]
 #[inline(never)]
 pub fn before_new_memory(coming: usize, give_up: &mut dyn FnMut()) -> bool {
     let raises = retain::raises_the_peak(held_bytes() + coming, is_giving_back());

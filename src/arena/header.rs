@@ -2,7 +2,6 @@
 //!
 //! What must hold: everything but `starts` and `free` is read and changed under the lock of the arenas alone.
 
-#[cfg(not(loom))]
 use crate::geometry::HEADER_SIZE;
 use crate::geometry::{ARENA_MASK, HEADER_SHIFT, SLOT_SHIFT, SLOTS};
 use crate::sync::{AtomicU64, Ordering};
@@ -38,7 +37,6 @@ pub struct Arena {
     pub(super) by_run: Links,
 }
 
-#[cfg(not(loom))]
 const _: () = assert!(size_of::<Arena>() <= HEADER_SIZE);
 
 impl Arena {

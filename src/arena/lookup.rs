@@ -2,11 +2,9 @@
 
 use super::header::Arena;
 use super::map;
-#[cfg(not(loom))]
 use super::slots::{ARENAS, Counts};
 use crate::geometry::{ARENA_MASK, HEADER_SHIFT, SLOT_SHIFT, SLOTS};
 use crate::sync::Ordering;
-#[cfg(not(loom))]
 use core::ptr;
 
 /// Where an address lies in an arena.
@@ -24,13 +22,11 @@ pub enum Slot {
 fn arena_of(address: usize) -> Option<*const Arena> {
     match map::arena_in_map(address) {
         Some(arena) => Some(arena),
-        #[cfg(not(loom))]
         None if map::is_any_overflowing() => overflowing(address),
         None => None,
     }
 }
 
-#[cfg(not(loom))]
 #[cold]
 fn overflowing(address: usize) -> Option<*const Arena> {
     let arenas = ARENAS.lock();
@@ -61,7 +57,6 @@ fn run_in(arena: &Arena, address: usize) -> Slot {
 }
 
 /// Finds the run that holds any address at all, with the arenas held still: `look` may follow the header it is given.
-#[cfg(not(loom))]
 pub fn with_run_of_stray<R>(address: usize, look: impl FnOnce(Slot) -> R) -> R {
     let arenas = ARENAS.lock();
     look(match arenas.map.find(address & !ARENA_MASK) {
@@ -81,7 +76,6 @@ pub struct View {
 
 impl View {
     /// The lock is held.
-    #[cfg(not(loom))]
     #[inline(never)]
     fn of(arena: &Arena) -> View {
         View {
@@ -101,7 +95,6 @@ impl View {
 }
 
 /// Visits every arena while none can come, go or change its slots. `visit` must not allocate.
-#[cfg(not(loom))]
 #[inline(never)]
 pub fn each(visit: &mut dyn FnMut(&View)) -> Counts {
     let arenas = ARENAS.lock();
@@ -115,7 +108,6 @@ pub fn each(visit: &mut dyn FnMut(&View)) -> Counts {
 
 /// Visits the arena that starts at `base` while it cannot go or change its slots. Nothing happens when there is none.
 /// `look` must not allocate.
-#[cfg(not(loom))]
 pub fn with(base: usize, look: impl FnOnce(&View)) {
     let arenas = ARENAS.lock();
     if let Some(arena) = arenas.map.find(base) {

@@ -33,56 +33,40 @@
 //! before, and nobody else finds them meanwhile (`purge`).
 
 mod account;
-#[cfg(not(loom))]
 mod batch;
 mod bits;
 mod buckets;
-#[cfg(not(loom))]
 mod choose;
 mod header;
 mod lookup;
 mod map;
-#[cfg(not(loom))]
 pub mod outside;
-#[cfg(not(loom))]
 mod purge;
 mod slots;
-#[cfg(not(loom))]
 mod supply;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-#[cfg(not(loom))]
 use crate::geometry::SLOTS;
-#[cfg(not(loom))]
 use crate::mapping;
-#[cfg(not(loom))]
 pub use account::before_new_memory;
 pub use account::{
     LARGE_SLOTS, PURGED_INSIDE, TAKEN_SLOTS, add_large, add_purged_inside, allowance, in_use_bytes,
     is_giving_back, purged_inside, resident_bytes, subtract_large, subtract_purged_inside,
 };
-#[cfg(not(loom))]
 use bits::slots_mask;
-#[cfg(not(loom))]
 use header::slot_of_header;
 pub use header::{header_of, slot_start};
 pub use lookup::{Slot, View, run_of};
-#[cfg(not(loom))]
 pub use lookup::{each, with, with_run_of_stray};
 pub use map::MAP;
-#[cfg(not(loom))]
 pub use purge::{decay, give_up, trim};
-#[cfg(not(loom))]
 use slots::Pages;
-#[cfg(not(loom))]
 pub use slots::{ARENAS, Counts, LAYOUT, Taken};
-#[cfg(not(loom))]
 pub use supply::address_bytes;
 
 /// Takes a run of `count` slots. `None` when the system has no memory. `prepare` writes its header before anyone else
 /// can see the run. It must not use the arenas.
-#[cfg(not(loom))]
 pub fn take(count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
     let mut arenas = ARENAS.lock();
     let arena = match arenas.usable(count) {
@@ -110,7 +94,6 @@ pub fn take(count: usize, prepare: impl FnOnce(*const u8)) -> Option<Taken> {
 ///
 /// # Safety
 /// The run must have been taken whole and be in nobody's use.
-#[cfg(not(loom))]
 pub unsafe fn release(header: *const u8, count: usize, written: bool) {
     let (arena, first) = slot_of_header(header);
     let mut arenas = ARENAS.lock();
@@ -126,7 +109,6 @@ pub unsafe fn release(header: *const u8, count: usize, written: bool) {
 ///
 /// # Safety
 /// The run must have been taken whole and belong to the caller, and nobody may use the slots that it loses.
-#[cfg(not(loom))]
 pub unsafe fn resize(header: *const u8, count: usize, wanted: usize) -> bool {
     let (arena, first) = slot_of_header(header);
     let mut arenas = ARENAS.lock();

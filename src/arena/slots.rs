@@ -11,10 +11,8 @@ use super::buckets::Buckets;
 use super::header::{Arena, FREE_WHEN_EMPTY, USABLE_SLOTS};
 use super::map::ArenaMap;
 use crate::geometry::{HEADER_SHIFT, SLOT_SHIFT};
-#[cfg(not(loom))]
 use crate::layout::layout;
 use crate::retain::{self, Retained};
-#[cfg(not(loom))]
 use crate::sync::Lock;
 use crate::sync::Ordering;
 use core::ptr;
@@ -83,7 +81,6 @@ pub struct Arenas {
 // SAFETY: the pointers are to arenas, which are guarded by the lock around this structure.
 unsafe impl Send for Arenas {}
 
-#[cfg(not(loom))]
 pub static ARENAS: Lock<Arenas> = Lock::new(Arenas {
     by_count: Buckets::new(|arena| &arena.by_count),
     by_run: Buckets::new(|arena| &arena.by_run),
@@ -108,7 +105,6 @@ pub static ARENAS: Lock<Arenas> = Lock::new(Arenas {
 });
 
 /// See `layout`.
-#[cfg(not(loom))]
 pub const LAYOUT: u64 = layout! {
     Arena { free, starts, dirty, by_count, by_run }
     Counts { mapped, unmapped, live, most, purged, dirty_bytes, lazy_bytes }

@@ -17,17 +17,13 @@
 //! it at once: a heap that is about to grow, and a thread that frees one of its blocks. Both must first claim it by its remote word; whichever loses leaves it
 //! alone. The one that freed takes it off the list afterwards. So a pool on a list may already have an owner, and `adopt` skips it.
 
-#[cfg(not(loom))]
 use super::news;
-#[cfg(not(loom))]
 use super::supply;
 use crate::pool::{Pool, PoolList, State};
 use crate::size_class::CLASSES;
 use crate::sync::{AtomicU32, Lock, Ordering};
-use core::ptr;
 
 /// The pools that threads which ended left behind.
-#[cfg(not(loom))]
 pub static ABANDONED: AbandonedPools = AbandonedPools::empty();
 
 /// Of one size class. A lock each: threads that end at once, or grow, would wait for each other by the thousands.
@@ -38,16 +34,7 @@ struct ClassList {
 }
 
 impl ClassList {
-    #[cfg(not(loom))]
     const fn empty() -> Self {
-        ClassList {
-            pools: Lock::new(PoolList::new()),
-            count: AtomicU32::new(0),
-        }
-    }
-
-    #[cfg(loom)]
-    fn empty() -> Self {
         ClassList {
             pools: Lock::new(PoolList::new()),
             count: AtomicU32::new(0),
@@ -82,14 +69,8 @@ impl ClassList {
 pub struct AbandonedPools([ClassList; CLASSES]);
 
 impl AbandonedPools {
-    #[cfg(not(loom))]
     const fn empty() -> Self {
         AbandonedPools([const { ClassList::empty() }; CLASSES])
-    }
-
-    #[cfg(loom)]
-    pub fn empty() -> Self {
-        AbandonedPools(core::array::from_fn(|_| ClassList::empty()))
     }
 
     fn of(&self, class: usize) -> &ClassList {
@@ -140,7 +121,6 @@ impl AbandonedPools {
     }
 
     /// Holds the lists still across `fork`.
-    #[cfg(not(loom))]
     pub fn hold_for_fork(&self) {
         self.0.iter().for_each(|list| list.pools.hold_for_fork());
     }
@@ -149,7 +129,6 @@ impl AbandonedPools {
     ///
     /// # Safety
     /// Only in the thread that called it, in the parent and in the child.
-    #[cfg(not(loom))]
     pub unsafe fn release_after_fork(&self) {
         for list in &self.0 {
             // SAFETY: passed on from the caller.
@@ -161,7 +140,6 @@ impl AbandonedPools {
 // What a thread does with a pool that it has for itself: used, and of no heap.
 
 /// full or abandoned, and just claimed -> the same, and on no list.
-#[cfg(not(loom))]
 pub fn unlist_claimed(pool: &Pool) {
     if pool.state() == State::Abandoned {
         ABANDONED.remove(pool);
@@ -169,16 +147,14 @@ pub fn unlist_claimed(pool: &Pool) {
 }
 
 /// full or abandoned, and just claimed -> used by the calling thread alone.
-#[cfg(not(loom))]
 pub fn take_claimed(pool: &Pool) {
     unlist_claimed(pool);
-    pool.become_used_by(ptr::null());
+    pool.take_in_hand();
 }
 
 /// used by the calling thread alone -> full if little of it is free, else abandoned. If it is empty it becomes vacant instead; then it is the
 /// caller's, to be released.
 #[must_use]
-#[cfg(not(loom))]
 pub fn abandon(pool: &Pool) -> Option<&Pool> {
     if pool.is_nearly_full() && pool.try_become_full() {
         news::tell();
@@ -190,7 +166,6 @@ pub fn abandon(pool: &Pool) -> Option<&Pool> {
 /// As `abandon`, but never full: however little of it is free, whoever needs it finds it.
 #[must_use]
 #[inline(never)]
-#[cfg(not(loom))]
 pub fn abandon_to_all(pool: &Pool) -> Option<&Pool> {
     pool.become_abandoned();
     while pool.in_use() > 0 {
@@ -207,7 +182,6 @@ pub fn abandon_to_all(pool: &Pool) -> Option<&Pool> {
 }
 
 /// As `abandon`, for a thread that holds no lock: an empty pool is released.
-#[cfg(not(loom))]
 pub fn abandon_at_once(pool: &Pool) {
     if let Some(vacant) = abandon(pool) {
         supply::release(vacant);

@@ -27,58 +27,36 @@
 //! The states of a pool are drawn in `pool`. A function here that changes one says so in its first line: `used by the heap -> full`.
 
 mod abandoned;
-#[cfg(not(loom))]
 mod active;
 mod bin;
-#[cfg(not(loom))]
 mod budget;
-#[cfg(not(loom))]
 mod front;
 #[allow(
     clippy::module_inception,
     reason = "the structure itself, among what is done with it"
 )]
-#[cfg(not(loom))]
 mod heap;
-#[cfg(not(loom))]
 pub mod heaps;
-#[cfg(not(loom))]
 mod life;
-#[cfg(not(loom))]
 mod news;
-#[cfg(not(loom))]
 mod refill;
-#[cfg(not(loom))]
 mod release;
-#[cfg(not(loom))]
 mod remote;
-#[cfg(not(loom))]
 mod scan;
-#[cfg(not(loom))]
 mod slot_map;
-#[cfg(not(loom))]
 mod slow_paths;
-#[cfg(not(loom))]
+#[cfg_attr(loom, path = "model/supply.rs")]
 mod supply;
-#[cfg(not(loom))]
 mod trim;
-#[cfg(not(loom))]
 mod usedpools;
-#[cfg(not(loom))]
 mod verify;
 
 pub use bin::Bin;
-#[cfg(not(loom))]
 pub use budget::{decay, give_up};
-#[cfg(not(loom))]
 pub use heap::Heap;
-#[cfg(not(loom))]
 pub use slot_map::{MapPlace, SlotTable, VoidTable};
-#[cfg(not(loom))]
 pub use slow_paths::{after_event, free_foreign, free_own, refill};
-#[cfg(not(loom))]
 pub use trim::{counts, open_full_pools, relieve, trim};
-#[cfg(not(loom))]
 pub use verify::is_free;
 
 #[cfg(all(test, loom))]

@@ -189,7 +189,7 @@ pub fn purge_abandoned(class: usize, most: &mut usize, only_unscanned: bool) -> 
             break;
         };
         *most -= 1;
-        pool.become_used_by(ptr::null());
+        pool.take_in_hand();
         purged |= pool.purge_free_pages() > 0;
         abandoned::abandon_at_once(pool);
     }

@@ -29,9 +29,9 @@ use super::bin::Bin;
 use crate::arena;
 use crate::geometry::SLOT_SIZE;
 use crate::pool::Pool;
-use crate::sync::Lock;
+use crate::sync::{Lock, compiler_fence, fence};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, compiler_fence, fence};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// A table grows to so many times its size, or at once to one with a place for each slot that a thread has on average.
 const GROWTH: usize = 4;

@@ -80,7 +80,7 @@ fn open_all_full() -> bool {
                 abandoned = Some(pool);
                 continue;
             }
-            pool.become_used_by(ptr::null());
+            pool.take_in_hand();
             found.push_back(pool);
         }
     });

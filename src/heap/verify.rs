@@ -24,7 +24,7 @@ use core::sync::atomic::AtomicU32;
 
 /// Looks at a pool between owners, and the milliseconds between two, before a block is given the benefit of the doubt. Nobody tells when it has an
 /// owner again, so that whoever waits for that sleeps a little, by the call that locks sleep by.
-const LOOKS: usize = 200;
+const LOOKS: usize = if cfg!(loom) { 1 } else { 200 };
 const BETWEEN_LOOKS: u64 = 1;
 
 /// Whether a block that carries the mark of free blocks is free. `heap` is the calling thread's.

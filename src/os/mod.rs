@@ -22,7 +22,6 @@ mod process;
 mod resident;
 mod signal;
 mod sizes;
-#[cfg(not(loom))]
 pub mod socket;
 mod wait;
 

@@ -5,9 +5,7 @@
 use super::block::Block;
 use super::header::Pool;
 use crate::geometry::SLOT_SIZE;
-#[cfg(not(loom))]
 use crate::os;
-#[cfg(not(loom))]
 use crate::sync::Ordering;
 use core::ptr;
 
@@ -51,7 +49,6 @@ impl Pool {
     }
 
     /// Whether a block carries the mark of free blocks, for whoever does not know whether the program has it.
-    #[cfg(not(loom))]
     #[inline(never)]
     pub fn shows_mark(&self, block: &Block) -> bool {
         // Relaxed: as in `is_marked_free`.
@@ -61,7 +58,6 @@ impl Pool {
 
     /// What a block says that may be on a list of another thread: the one behind it, and whether it carries the mark. `None` when it cannot be
     /// read. Had it been popped before, the mark is gone; on machines that reorder loads and stores that is likely only.
-    #[cfg(not(loom))]
     pub fn look_at(&self, block: &Block) -> Option<(*const Block, bool)> {
         // Acquire: the mark is read after it.
         let load = || block.next.load(Ordering::Acquire) as usize;
@@ -70,7 +66,6 @@ impl Pool {
     }
 
     /// A word of a block. `None` where the program has protected it from being read.
-    #[cfg(not(loom))]
     fn word_of(
         &self,
         block: &Block,
@@ -84,7 +79,6 @@ impl Pool {
     }
 
     /// Whether a page lies wholly in the block, which the program may have protected from being read.
-    #[cfg(not(loom))]
     pub fn may_be_protected(&self, block: &Block) -> bool {
         let page = os::page_size();
         self.block_size() >= page && (ptr::from_ref(block) as usize).is_multiple_of(page)

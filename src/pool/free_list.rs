@@ -8,10 +8,10 @@
 //!   the two together are the number of blocks in use, remote frees that were not collected included.
 
 use super::block::{Block, chain};
-use crate::sync::Ordering;
+use crate::sync::{AtomicU32, Ordering, owner_reads, owner_writes};
 use core::ptr;
 use core::sync::atomic;
-use core::sync::atomic::{AtomicU16, AtomicU32};
+use core::sync::atomic::AtomicU16;
 
 /// Free blocks, newest first, and a count of frees into the list.
 #[repr(C)]
@@ -27,27 +27,19 @@ pub struct FreeList {
 }
 
 impl FreeList {
-    #[cfg(all(test, loom))]
-    pub(super) fn new() -> Self {
-        FreeList {
-            head: atomic::AtomicPtr::new(ptr::null_mut()),
-            countdown: AtomicU32::new(0),
-            left: AtomicU16::new(0),
-            span: AtomicU16::new(0),
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.head().is_null()
     }
 
     pub(super) fn head(&self) -> *const Block {
+        owner_reads(&self.head);
         // Relaxed, here and below: only the owner of the pool writes it.
         self.head.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
     pub(super) fn set_head(&self, head: *const Block) {
+        owner_writes(&self.head);
         // A child that is forked in between must find a whole list, so that the block's own words must be written before.
         atomic::compiler_fence(atomic::Ordering::Release);
         self.head.store(head.cast_mut(), Ordering::Relaxed);

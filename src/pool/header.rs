@@ -61,36 +61,15 @@ pub struct Pool {
     scanned: AtomicBool,
 }
 
-#[cfg(not(loom))]
 const _: () = assert!(size_of::<Pool>() == HEADER_SIZE);
 
 /// See `layout`.
-#[cfg(not(loom))]
 pub const LAYOUT: u64 = layout! {
     FreeList { head, countdown, left }
     Pool { owner, local, carved, remote, purged, class, state, slots }
 };
 
 impl Pool {
-    /// What a zeroed header says. For the model, whose atomics are made by calls only.
-    #[cfg(all(test, loom))]
-    pub fn vacant() -> Self {
-        Pool {
-            owner: AtomicPtr::new(ptr::null_mut()),
-            local: FreeList::new(),
-            next: Cell::new(ptr::null()),
-            previous: Cell::new(ptr::null()),
-            carved: AtomicU16::new(0),
-            unscanned: AtomicU16::new(0),
-            remote: RemoteFrees::owned(),
-            purged: PageSet::empty(),
-            class: AtomicU8::new(0),
-            state: AtomicU8::new(State::Vacant as u8),
-            slots: AtomicU8::new(0),
-            scanned: AtomicBool::new(false),
-        }
-    }
-
     /// The header at an address that `arena` gave.
     ///
     /// # Safety

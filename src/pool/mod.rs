@@ -25,7 +25,6 @@ mod fill;
 mod free_list;
 mod header;
 mod list;
-#[cfg(not(loom))]
 mod outside;
 mod page_set;
 mod pages;
@@ -36,7 +35,6 @@ mod state;
 pub use block::{Block, chain};
 pub use check::NotAllocated;
 pub use events::{UNSCANNED, unscanned_bytes};
-#[cfg(not(loom))]
 pub use header::LAYOUT;
 pub use header::{Owner, Pool, State};
 pub use list::PoolList;

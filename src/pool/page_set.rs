@@ -13,11 +13,6 @@ const _: () = assert!(MOST_PAGES <= u32::BITS as usize);
 pub struct PageSet(AtomicU32);
 
 impl PageSet {
-    #[cfg(all(test, loom))]
-    pub(super) fn empty() -> Self {
-        PageSet(AtomicU32::new(0))
-    }
-
     pub(super) fn bits(&self) -> u32 {
         // Relaxed: only the owner writes. Others ask about blocks that they hold, whose pages were in use when they got them.
         self.0.load(Ordering::Relaxed)

@@ -63,12 +63,6 @@ pub struct Collected {
 pub struct RemoteFrees(AtomicU32);
 
 impl RemoteFrees {
-    /// The word of a pool that its maker owns.
-    #[cfg(all(test, loom))]
-    pub fn owned() -> Self {
-        RemoteFrees(AtomicU32::new(OWNED))
-    }
-
     /// Makes the pool owned by its maker.
     pub fn start_owned(&self) {
         // Relaxed: nobody else knows of the pool yet.

@@ -4,17 +4,13 @@
 //!
 //! Nothing is purged lazily here: the free blocks on these pages are on lists, whose links the system would take with them.
 
-#[cfg(not(loom))]
 use crate::arena;
-#[cfg(not(loom))]
 use crate::retain;
 use crate::retain::Retained;
-#[cfg(not(loom))]
 use crate::sync::Lock;
 use crate::sync::SharedWord;
 use core::sync::atomic::Ordering;
 
-#[cfg(not(loom))]
 pub static RETAINED: Lock<Retained> = Lock::new(Retained::nothing_resident());
 /// The bytes of it, to be read without the lock.
 static RETAINED_BYTES: SharedWord = SharedWord::named("bytes retained in pools");
@@ -26,7 +22,6 @@ pub fn retained_bytes() -> usize {
 }
 
 /// Changes what is retained.
-#[cfg(not(loom))]
 pub(super) fn change(change: impl FnOnce(&mut Retained)) {
     let mut retained = RETAINED.lock();
     change(&mut retained);
@@ -36,12 +31,7 @@ pub(super) fn change(change: impl FnOnce(&mut Retained)) {
     }
 }
 
-/// Nothing is purged in the model.
-#[cfg(loom)]
-pub(super) fn change(_: impl FnOnce(&mut Retained)) {}
-
 /// Forgets what was retained and has not been used for long. `unused` is how much of it is unscanned.
-#[cfg(not(loom))]
 pub fn decay(unused: usize) {
     if retained_bytes() > 0 {
         let now = retain::now();
@@ -52,7 +42,6 @@ pub fn decay(unused: usize) {
 }
 
 /// Retains so many bytes less: somebody else maps as many. They go back with the next scans. `unused` as for `decay`.
-#[cfg(not(loom))]
 pub fn give_up(bytes: usize, unused: usize) {
     if retained_bytes() > 0 && unused > 0 {
         change(|retained| {
@@ -62,7 +51,6 @@ pub fn give_up(bytes: usize, unused: usize) {
 }
 
 /// Retains nothing.
-#[cfg(not(loom))]
 pub fn forget_retained() {
     change(Retained::forget);
 }

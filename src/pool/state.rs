@@ -3,36 +3,39 @@
 //! What it owns: `state` and `owner` of every header.
 //!
 //! ```text
-//!                     become_used_first
-//!     Vacant -------------------------------------+
-//!       ^                                         v
-//!       |  become_vacant   +------------------- Used --------------------+
-//!       +------------------|              take_from_heap                 |
-//!       |                  |   a heap's  ------------------>   in hand   |
-//!       |                  |             <------------------             |
-//!       |                  |              return_to_heap                 |
-//!       |                  +---------------------------------------------+
-//!       |                     |                 ^   ^             |
-//!       |    become_abandoned |                 |   |             | try_become_full
-//!       |                     |  become_used_by |   | become_used_by
-//!       |                     v                 |   |             v
-//!       |          +---- Abandoned ----+        |   |     +---- Full ----+
-//!       +----------|   still owned     |--------+   +-----|   claimed    |
-//!  become_vacant   |     |        ^    |                  |       ^      |
-//!                  | try_disown   |claim                  |       |claim |
-//!                  |     v        |    |                  |       |      |
-//!                  |     unowned       |                  |   unowned    |
-//!                  +-------------------+                  +--------------+
+//!           become_used_first             take_from_heap
+//!    vacant -----------------> a heap's  ----------------->  in hand
+//!                               ^  |     <-----------------   ^ |  |
+//!                               |  |      return_to_heap      | |  | become_abandoned
+//!                               |  | try_become_full          | |  v
+//!                               |  +-----> full <-------------|-+ abandoned, still owned
+//!                               |           | claim           |    ^ | try_disown
+//!                               |           v                 |    | v
+//!                               +--- full, claimed -----------+   abandoned
+//!                               |                             |    | claim
+//!                               |                             |    v
+//!                               +-----------------------------+-- abandoned, claimed
+//!                                become_used_by   take_in_hand
+//!
+//!    become_vacant: an empty pool that is a heap's, in hand, or abandoned and still owned -> vacant
+//!    claim:         RemoteFrees::try_claim, or a free by RemoteFrees::push_or_claim
 //! ```
 //!
 //! | | `state` | `owner` | OWNED | on the list | whose it is |
 //! | --- | --- | --- | --- | --- | --- |
 //! | vacant | Vacant | null | of no meaning | none | its arena's |
-//! | used, a heap's | Used | the heap | set | the heap's used pools | the heap's |
-//! | used, in hand | Used | null | set | none | one thread's: it scans or frees, or adopts for nobody |
+//! | a heap's | Used | the heap | set | the heap's used pools | the heap's |
 //! | full | Full | null | clear | none | nobody's |
 //! | abandoned | Abandoned | null | clear | `ABANDONED` | nobody's |
-//! | full or abandoned, and claimed | Full, Abandoned | null | set | none, `ABANDONED` | one thread's: it has just claimed the pool, or is just giving it up |
+//!
+//! Between these a pool is one thread's, for a moment. The thread is the only one to know:
+//!
+//! | | `state` | `owner` | OWNED | on the list | whose it is |
+//! | --- | --- | --- | --- | --- | --- |
+//! | in hand | Used | null | set | none | a thread scans it, looks at it, leaves it, or frees into it and has no heap |
+//! | full, claimed | Full | null | set | none | a thread is about to make it a heap's, or take it in hand |
+//! | abandoned, claimed | Abandoned | null | set | `ABANDONED`, until the thread takes it off | the same |
+//! | abandoned, still owned | Abandoned | null | set | `ABANDONED`, or about to be | the thread that leaves it. `try_disown` fails while remote frees wait: it collects them and tries anew |
 //!
 //! `owner` and the remote word's OWNED bit (`remote`) say different things:
 //! - `owner` says which heap has the pool in its lists. It changes under that heap's lock. Threads compare it with their own heap, and take
@@ -70,13 +73,19 @@ impl Pool {
         self.set_owner(owner);
     }
 
-    /// full or abandoned, and claimed by the caller -> a heap's, under the heap's lock; or with null in the caller's hand.
+    /// full or abandoned, and claimed by the caller -> a heap's, under the heap's lock.
     pub fn become_used_by(&self, owner: *const Owner) {
+        debug_assert!(!owner.is_null());
+        self.take_in_hand();
+        self.return_to_heap(owner);
+    }
+
+    /// full or abandoned, and claimed by the caller -> in the caller's hand. On no list.
+    pub fn take_in_hand(&self) {
         debug_assert!(matches!(self.state(), State::Full | State::Abandoned));
         debug_assert!(self.owner().is_null() && self.remote.is_owned());
         debug_assert!(self.local.countdown() > 0);
         self.set_state(State::Used);
-        self.set_owner(owner);
     }
 
     /// used and nearly full -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even to look at. Whoever claims it
@@ -110,11 +119,11 @@ impl Pool {
         self.set_owner(heap);
     }
 
-    /// used -> abandoned. It is still the caller's until `try_disown`.
+    /// in the caller's hand -> abandoned. It is still the caller's until `try_disown`.
     pub fn become_abandoned(&self) {
         debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        debug_assert!(self.owner().is_null());
         self.set_state(State::Abandoned);
-        self.set_owner(ptr::null());
     }
 
     /// abandoned, and still the caller's -> abandoned, and nobody's: whoever needs it can claim it. False, and it is still the caller's, when

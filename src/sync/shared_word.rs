@@ -3,7 +3,11 @@
 //! What must hold: every process-wide number that is written on a path that many threads take is one of these. `docs/scaling.md` has a row for each.
 
 use super::counts::WordCounts;
-use core::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(loom)]
+use super::modelled::Figure as AtomicUsize;
+#[cfg(not(loom))]
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering;
 
 /// The number comes first: `pymalloc-watch` reads it there.
 #[repr(C)]

@@ -17,15 +17,16 @@ use crate::os;
 use crate::pool::Pool;
 use crate::registry;
 use crate::size_class::{CLASSES, SizeClass, TABLE};
+use crate::sync::AtomicU64;
 use core::cell::Cell;
 use core::hint;
 use core::mem::offset_of;
 use core::ptr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Places of the table that a heap starts with, and that lies behind it: 32 KiB, which reach over 16 MiB. It is what a thread costs where all
 /// memory is locked. With 512, `random` of `make bench` takes a hundredth more instructions on two threads; with 2,048, no fewer.
-pub const FIRST_PLACES: usize = 1 << 10;
+pub const FIRST_PLACES: usize = if cfg!(loom) { 1 << 3 } else { 1 << 10 };
 
 /// What is known of a slot. All zeroes: nothing.
 #[repr(C, align(32))]
