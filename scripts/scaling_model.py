@@ -10,8 +10,8 @@ What is assumed, and so what the figures are worth:
 - Services and pauses are random and independent (exponential), so that mean value analysis is exact. Bursts, such as threads that all end at once, wait more.
 - A lock is held as long as it was here, and TRANSFER longer: the holder must first get the line of the cache from the core that had it last. A shared word
   is served for TRANSFER.
-- There is a heap for each core, and each visit to one's lock may be to any, so that a heap's own thread is counted as if it met the others. Where else there are several locks of a
-  kind, one for each size class, all that were taken are taken alike.
+- A heap's lock is its own thread's, and no queue. That is too kind to programs whose threads free each other's blocks under it: the counts do not tell whose visit one was.
+- Where there are several locks of a kind, one for each size class, all that were taken are taken alike.
 - What the kernel does is outside: its locks of the address space bend the curve of whatever faults and unmaps much, and are not in here.
 """
 
@@ -42,15 +42,17 @@ def throughput(think, demands, customers):
     return rate
 
 
-def stations(row, cores):
+def stations(row):
     """What one call asks: seconds outside, and of each queue by its name."""
     calls, found = row["calls"], {}
     inside = 0.0
     for name, lock in row["locks"].items():
+        if name == HEAPS:
+            continue
         visits = lock["taken"] / calls
         held = lock["held"] / 1e9 / max(lock["taken"] - lock["interrupted"], 1)
         inside += visits * held
-        instances = cores if name == HEAPS else lock["instances"]
+        instances = lock["instances"]
         for each in range(instances):
             found[name if instances == 1 else f"{name} {each}"] = visits / instances * (held + TRANSFER)
     for name, written in row["words"].items():
@@ -61,22 +63,22 @@ def stations(row, cores):
 
 def predict(row, cores):
     """How many times the work of one core, and the queue that is busiest then, with its load."""
-    think, demands = stations(row, cores)
-    alone = throughput(*flattened(row, 1), 1)
+    think, demands = stations(row)
+    alone = throughput(*flattened(row), 1)
     rate = throughput(think, list(demands.values()), cores)
     busiest = max(demands, key=demands.get, default=None)
     return rate / alone, busiest, rate * demands[busiest] if busiest else 0.0
 
 
-def flattened(row, cores):
+def flattened(row):
     """As `stations`, for one core: nothing travels."""
-    think, demands = stations(row, cores)
+    think, demands = stations(row)
     return think + sum(demands.values()) - TRANSFER * visits(row), []
 
 
 def visits(row):
     words = sum(written for name, written in row["words"].items() if name not in UNDER_A_LOCK)
-    return (sum(lock["taken"] for lock in row["locks"].values()) + words) / row["calls"]
+    return (sum(lock["taken"] for name, lock in row["locks"].items() if name != HEAPS) + words) / row["calls"]
 
 
 def bend(row):
