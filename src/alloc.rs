@@ -171,7 +171,7 @@ fn find_protected(address: usize, protected: bool) -> Result<Place<'static>, Fau
 
 // ---- What the fast paths leave ---------------------------------------------------------------------------------------------------------------------
 
-/// What the fast path of `free` leaves: null, pools of others and full ones, runs, mappings, mistakes.
+/// What the fast path of `free` leaves: null, own pools that are not in the slot map, pools of others and full ones, runs, mappings, mistakes.
 #[inline(never)]
 pub fn free_elsewhere<const CALL: u8>(block: *mut u8) {
     let call = Call::from_number(CALL);

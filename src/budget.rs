@@ -6,9 +6,12 @@
 //! | --- | --- | --- | --- |
 //! | free slots of arenas | 1 MiB | and a sixteenth | `FREE_SLOTS` |
 //! | unscanned bytes in pools | 1 MiB | and a thirty-second | `UNSCANNED` |
-//! | headers, slot maps, and the bins of threads that sleep | 2 MiB | and a thirty-second | what these two leave |
+//! | headers, slot maps, and the bins of threads that sleep | 2 MiB | and a thirty-second | what these two leave; nothing is held against it |
 //! | freed mappings | 4 MiB | no more | `conf::MAPPING_CACHE` |
 //! | retained, of all kinds | 32 MiB | or an eighth | `retained` |
+//!
+//! What grows is a part of the bytes of pools that may be resident, which holds the free parts of pools as well. What is free in pools before a process has 2 MiB of them
+//! (`pool::events`), and the few empty pools that a heap keeps, count to the third row.
 //!
 //! What must hold: the first three are `conf::RESIDENT_BUDGET`, and the part that `conf::BUDGET_PART` allows.
 
@@ -17,39 +20,39 @@ use crate::conf;
 /// A share of the resident budget. `arena::allowance` tells how many bytes it is.
 #[derive(Clone, Copy)]
 pub struct Share {
-    /// The part of `conf::RESIDENT_BUDGET`, as one in so many.
-    fixed: usize,
-    /// The part of what `conf::BUDGET_PART` allows, as one in so many.
-    growing: usize,
+    /// It gets `conf::RESIDENT_BUDGET` divided by this...
+    fixed_divisor: usize,
+    /// ... and what `conf::BUDGET_PART` allows divided by this.
+    growing_divisor: usize,
 }
 
 /// All of it.
 pub const WHOLE: Share = Share {
-    fixed: 1,
-    growing: 1,
+    fixed_divisor: 1,
+    growing_divisor: 1,
 };
 
 /// Free slots that hold pages. With an eighth of both, three C programs of `make bench` take 5 to 17 % more time, and
 /// two CPython programs of ten 1 to 3 % less memory.
 pub const FREE_SLOTS: Share = Share {
-    fixed: 4,
-    growing: 2,
+    fixed_divisor: 4,
+    growing_divisor: 2,
 };
 
 /// Unscanned bytes of pools. With twice as much, a program of drifting sizes (`drift` of `make bench`) saves a twentieth of its time and
 /// takes a twentieth more memory.
 pub const UNSCANNED: Share = Share {
-    fixed: 4,
-    growing: 4,
+    fixed_divisor: 4,
+    growing_divisor: 4,
 };
 
 impl Share {
     /// The share in bytes, in a process whose pools have so many bytes resident.
     #[inline]
     pub fn bytes(self, resident: usize) -> usize {
-        let growing = resident.checked_div(conf::BUDGET_PART.get() * self.growing);
+        let growing = resident.checked_div(conf::BUDGET_PART.get() * self.growing_divisor);
         // A part of 0 allows nothing.
-        (conf::RESIDENT_BUDGET.get() / self.fixed).saturating_add(growing.unwrap_or(0))
+        (conf::RESIDENT_BUDGET.get() / self.fixed_divisor).saturating_add(growing.unwrap_or(0))
     }
 }
 

@@ -3,7 +3,7 @@
 //! - `parse`: reads the variable;
 //! - `mistake`: what it says of a setting that is not right;
 //! - `words`: the settings that are texts;
-//! - `settings`: those that are numbers, a row each. A new setting is a row there.
+//! - `settings`: those that are numbers, a row each. `src/README.md` tells what a new one needs.
 //!
 //! An unknown or malformed setting gets one warning line, and its default holds. The
 //! other settings of the same variable still count. A program that runs with more rights than its user

@@ -15,7 +15,7 @@
 //!
 //! What must hold: a pool here has live blocks and room for more, and its state is abandoned. It has no owner, so that two can want
 //! it at once: a heap that is about to grow, and a thread that frees one of its blocks. Both must first claim it by its remote word; whichever loses leaves it
-//! alone. The one that freed takes it off the list afterwards. So a pool on a list may already have an owner, and `adopt` skips it.
+//! alone. The one that freed takes it off the list afterwards. So a pool on a list may already be claimed, and `adopt` skips it.
 
 use super::news;
 use super::supply;
@@ -23,7 +23,7 @@ use crate::pool::{Pool, PoolList, State};
 use crate::size_class::CLASSES;
 use crate::sync::{AtomicU32, Lock, Ordering};
 
-/// The pools that threads which ended left behind.
+/// Abandoned pools, by size class. Their threads have ended, or have scanned them and may sleep.
 pub static ABANDONED: AbandonedPools = AbandonedPools::empty();
 
 /// Of one size class. A lock each: threads that end at once, or grow, would wait for each other by the thousands.

@@ -13,7 +13,7 @@
 //!   free_all               blocks from a bin, one after the other
 //! ```
 //!
-//! What must hold: until its block is posted a thread may look at the pool, which the block keeps alive; afterwards not. A pool without a
+//! What must hold: a block that is not posted yet keeps its pool alive, so the thread that frees it may look at the pool. After the post it may not. A pool without a
 //! block that its owner could still free goes back here, as its owner may sleep for ever. Nothing is scanned here: `free` hands the heap's
 //! lock back where that may be due.
 

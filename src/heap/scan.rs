@@ -22,9 +22,10 @@ use crate::pool::{Pool, PoolList};
 use crate::sync::Guard;
 use core::ptr;
 
-/// Pools that one call scans, four of 16 KiB or as many bytes of smaller ones, which takes some 15 us; the next ones go on. An event is a page's worth of frees and brings one pool more at most, so that
-/// what is left grows less while it is paid (with four pools of 4 KiB it does not, and the bound is missed). With 1024 a single free takes 4 ms, with 32 one in ten thousand takes 0.13 ms. (400,000 blocks
-/// of up to 4 KiB that churn, of which 95 % are then dropped.)
+/// One call scans at most this many pools: four of 16 KiB, or as many bytes of smaller ones, which takes some 15 us. Later calls scan the rest. An event
+/// is a page's worth of frees and adds at most one pool, so the backlog shrinks. With four pools of 4 KiB it does not shrink, and memory
+/// exceeds the bound. With 1,024 pools a single free takes 4 ms; with 32, one free in ten thousand takes 0.13 ms. (400,000 blocks of up to
+/// 4 KiB that churn, of which 95 % are then dropped.)
 pub const SCANS_AT_ONCE: usize = (64 << 10) / SLOT_SIZE;
 
 /// Pools that are passed over on the way to those, which takes a fiftieth of a scan.

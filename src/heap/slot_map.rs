@@ -15,7 +15,7 @@
 //! - An entry that is not void describes a pool that the heap owns, as its header does.
 //! - Entries are changed under the heap's lock. The heap's thread reads them without it, and only that thread enters pools.
 //! - Others make the entries of a pool void into which they have freed, with the heap's lock or with `posting`. The thread then comes by the heap's lock at its next free.
-//!   Should it be reading this very moment, its free is one of the many that came before. A pool that others give back has no block left that the thread could free.
+//!   If it reads the entry at that very moment, its free behaves as if it had come first, which is safe. A pool that others give back has no block left that the thread could free.
 //! - Nobody reaches a table that is unmapped. Others reach it by the heap, under the heap's lock or under `posting`, and it is replaced under both. The heap's thread
 //!   reaches it by a word of its own, which is set before the heap's lock is given back.
 

@@ -3,7 +3,7 @@
 //! What it owns: which blocks of a pool are free and at its owner's disposal, and how many of its blocks are in use.
 //!
 //! What must hold:
-//! - Only the pool's owner changes a free list. Ownership passes by the remote word, which orders it.
+//! - Only the pool's owner changes a free list (`header` has the one exception). Ownership passes by the remote word, which orders it.
 //! - `countdown` is how many frees are left until the pool's next event (`events`). `left` is how many blocks are in use then. So
 //!   the two together are the number of blocks in use, remote frees that were not collected included.
 

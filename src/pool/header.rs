@@ -3,8 +3,10 @@
 //! What it owns: the cache line of every slot that starts a run.
 //!
 //! What must hold:
-//! - The pool's owner alone changes everything but `remote`. It changes the links and `state` under the lock of the list that the pool is
-//!   on (`state` says which thread that is). Fields that others read meanwhile are atomic, and they treat them as hints.
+//! - Only the pool's owner changes these fields, `remote` aside. One exception: when every block in use was freed remotely, any thread that holds the
+//!   lock of the owner's heap may empty the pool and give it back.
+//! - The owner changes the links and `state` under the lock of the list that the pool is on (`pool::state` says which thread is the owner). Fields that
+//!   others read meanwhile are atomic, and they treat them as hints.
 //! - No byte of a block past the high-water mark `carved` was written since the run was mapped or last purged.
 
 use super::free_list::FreeList;

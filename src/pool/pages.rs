@@ -60,7 +60,7 @@ impl Pool {
     }
 
     /// The scan: takes the blocks on the wholly free pages of a used pool off its list, and counts these pages as purged. Returns them, for
-    /// `purge_pages`. Only for the owner, under its heap's lock if a heap has it.
+    /// `purge_pages`. Only for the thread that has the pool in hand.
     pub fn unlist_free_pages(&self) -> u32 {
         debug_assert!(self.state() == State::Used);
         self.collect_into_local();

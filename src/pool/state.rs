@@ -34,12 +34,13 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | in hand | Used | null | set | none | a thread scans it, looks at it, leaves it, or frees into it and has no heap |
 //! | full, claimed | Full | null | set | none | a thread is about to make it a heap's, or take it in hand |
+//! | full, still owned | Full | null | set | none | the thread that gives it up: `try_become_full` fails while remote frees wait, and it is used again |
 //! | abandoned, claimed | Abandoned | null | set | `ABANDONED`, until the thread takes it off | the same |
 //! | abandoned, still owned | Abandoned | null | set | `ABANDONED`, or about to be | the thread that leaves it. `try_disown` fails while remote frees wait: it collects them and tries anew |
 //!
 //! `owner` and the remote word's OWNED bit (`remote`) say different things:
-//! - `owner` says which heap has the pool in its lists. It changes under that heap's lock. Threads compare it with their own heap, and take
-//!   the lock of the heap that it names.
+//! - `owner` says which heap has the pool in its lists. While the pool is on a list, `owner` changes only under that heap's lock. A new pool gets its
+//!   owner before any list has it. Threads compare `owner` with their own heap, and take the lock of the heap that it names.
 //! - OWNED says that somebody owns the pool, a heap or a thread that has it in hand. It changes by compare-and-swap, and decides between threads
 //!   that want the pool at once. Whoever sets it acquires the private fields, whoever clears it releases them.
 //!

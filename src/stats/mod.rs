@@ -2,7 +2,7 @@
 //!
 //! - `table`, `xml`, `json`: the ways to write them;
 //! - `count`: counts them;
-//! - `figures`: their names, and what they mean. A new figure is a line there.
+//! - `figures`: their names, and what they mean. `src/README.md` tells what a new one needs.
 
 mod count;
 mod figures;

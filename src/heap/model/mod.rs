@@ -1,10 +1,15 @@
 //! Loom checks of what several threads do with one pool: the code that ships, from the slow paths of `malloc` and `free` down to the remote word.
 //!
-//! Loom runs every order of the threads' steps, and for every load every value that the memory model allows it. Atomics and locks are loom's
-//! (`sync::modelled`), and nothing else of a heap is. What stands for something else:
+//! Loom runs every order of the threads' steps. Locks, and the atomics that `crate::sync` exports, are loom's (`sync::modelled`): for each load of
+//! these it tries every value that the memory model allows. Words of `core::sync::atomic` are memory as it is: the state of a pool, its
+//! counts of blocks, the links of blocks, bins. Loom neither stops at these nor gives stale values of them.
+//!
+//! What stands for something else:
 //! - `supply`: one pool. Arenas are mapped, and would outlive a run.
 //! - `Thread::allocate` and `Thread::free`: the fast paths, which find their heap by a word of the thread. Loom's threads share that of one.
 //! - The list of heaps: a thread has the heap that its check gives it. Heaps are mapped too.
+//! - `cpu`: the portable versions of the single instructions. The clock: nothing decays. `sync::waiters` has checks of its own.
+//! - Constants under `cfg!(loom)`: few blocks in a pool, a small slot map, few looks and tries, so that a run is short.
 //!
 //! What must hold, and how it is seen:
 //! - A pool has one owner at a time, who finds its private fields as the last one left them (`owner_reads`, `owner_writes`).
