@@ -3,22 +3,20 @@
 //! What it owns: `state` and `owner` of every header.
 //!
 //! ```text
-//!           become_used_first             take_from_heap
-//!    vacant -----------------> a heap's  ----------------->  in hand
-//!                               ^  |     <-----------------   ^ |  |
-//!                               |  |      return_to_heap      | |  | become_abandoned
-//!                               |  | try_become_full          | |  v
-//!                               |  +-----> full <-------------|-+ abandoned, still owned
-//!                               |           | claim           |    ^ | try_disown
-//!                               |           v                 |    | v
-//!                               +--- full, claimed -----------+   abandoned
-//!                               |                             |    | claim
-//!                               |                             |    v
-//!                               +-----------------------------+-- abandoned, claimed
-//!                                become_used_by   take_in_hand
+//!   begins     vacant      -- become_used_first ->  a heap's
 //!
-//!    become_vacant: an empty pool that is a heap's, in hand, or abandoned and still owned -> vacant
-//!    claim:         RemoteFrees::try_claim, or a free by RemoteFrees::push_or_claim
+//!   taken out  a heap's    -- take_from_heap ---->  in hand  -- return_to_heap ->  a heap's
+//!
+//!   given up   a heap's  --+-- try_become_full -->  full, still owned  ----------------------->  full
+//!              in hand   --+
+//!              in hand     -- become_abandoned -->  abandoned, still owned  -- try_disown ---->  abandoned
+//!
+//!   taken up   full        -- claim ------------->  full, claimed       --+-- become_used_by ->  a heap's
+//!              abandoned   -- claim ------------->  abandoned, claimed  --+-- take_in_hand --->  in hand
+//!
+//!   ends       a heap's, in hand, or abandoned and still owned; and empty  -- become_vacant -->  vacant
+//!
+//!   claim:     RemoteFrees::try_claim, or a free by RemoteFrees::push_or_claim
 //! ```
 //!
 //! | | `state` | `owner` | OWNED | on the list | whose it is |
@@ -33,8 +31,8 @@
 //! | | `state` | `owner` | OWNED | on the list | whose it is |
 //! | --- | --- | --- | --- | --- | --- |
 //! | in hand | Used | null | set | none | a thread scans it, looks at it, leaves it, or frees into it and has no heap |
-//! | full, claimed | Full | null | set | none | a thread is about to make it a heap's, or take it in hand |
 //! | full, still owned | Full | null | set | none | the thread that gives it up: `try_become_full` fails while remote frees wait, and it is used again |
+//! | full, claimed | Full | null | set | none | a thread is about to make it a heap's, or take it in hand |
 //! | abandoned, claimed | Abandoned | null | set | `ABANDONED`, until the thread takes it off | the same |
 //! | abandoned, still owned | Abandoned | null | set | `ABANDONED`, or about to be | the thread that leaves it. `try_disown` fails while remote frees wait: it collects them and tries anew |
 //!
