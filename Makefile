@@ -51,7 +51,7 @@ way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
 .PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-mutations test-aarch64 test-old-glibc test-musl check lint deny oldest-rust demo demo-library figures \
-	bench bench-memory bench-check bench-instructions bench-start bench-latency count-locks install-peers wheel-files wheels test-wheels test-deploy release cpython-suite soak fuzz clean help
+	bench bench-memory bench-check bench-instructions bench-start bench-latency count-locks install-peers wheel-files wheels test-wheels test-deploy release deb test-deb cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
 all: $(SHARED) $(STATIC) $(DEEPBIND) $(HEADER) ## the shared library, the static one, the one for plugins, and the header (the default)
@@ -244,6 +244,12 @@ test-deploy: ## run the recipes of docs/deploy.md (gunicorn, celery, uWSGI and o
 
 release: ## lay out the files of a release under target/release-files, with checksums; nothing is uploaded
 	@scripts/release
+
+deb: ## Debian packages of the library, its development files and the commands, checked by lintian, under target/deb
+	@scripts/deb
+
+test-deb: ## install what make deb has packed in a Debian of its own, use it and remove it (as root)
+	@scripts/test-deb
 
 install-peers: ## the allocators that the benchmarks compare with
 	@scripts/install-peers
