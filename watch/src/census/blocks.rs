@@ -58,9 +58,19 @@ pub struct Content<'a> {
 impl Content<'_> {
     /// The word at some place of it; 0 behind its end.
     pub fn word(&self, at: usize) -> usize {
-        let word = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
-        usize::from_ne_bytes(word.copied().unwrap_or_default())
+        word_of(self.bytes, at)
     }
+}
+
+/// The word at some place of what was read; 0 behind its end.
+pub fn word_of(bytes: &[u8], at: usize) -> usize {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    usize::from_ne_bytes(word.copied().unwrap_or_default())
+}
+
+/// Whether a word can be an address of the program's own.
+pub fn may_be_address(word: usize) -> bool {
+    (1 << 12..1 << 47).contains(&word)
 }
 
 /// Bytes of a large block that are read: what an object has there itself. Of its items, those further on are not seen.

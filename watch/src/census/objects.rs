@@ -15,7 +15,7 @@
 //! What must hold: a type is one only if its metatype is a type, and so on up to `type`, which is its own. So bytes that are no object are hardly taken for
 //! one: a count, a pointer to a type, that type's offset and its size must all agree.
 
-use super::blocks::{Content, State};
+use super::blocks::{Content, State, may_be_address, word_of};
 use crate::outside::Memory;
 use std::collections::HashMap;
 
@@ -278,17 +278,7 @@ fn is_count(word: usize) -> bool {
     word >> 32 & 0xffff == 0
 }
 
-/// Whether a word can be an address of the program's own.
-fn may_be_address(word: usize) -> bool {
-    (1 << 12..1 << 47).contains(&word)
-}
-
-/// The same for the address of a structure.
+/// Whether a word can be the address of a structure.
 fn may_be_pointer(word: usize) -> bool {
     may_be_address(word) && word.is_multiple_of(size_of::<usize>())
-}
-
-fn word_of(bytes: &[u8], at: usize) -> usize {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    usize::from_ne_bytes(word.copied().unwrap_or_default())
 }

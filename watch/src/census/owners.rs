@@ -4,7 +4,7 @@
 //! that, so that extensions are seen as well. A block that two objects share is one's alone. One that no object points to is the
 //! interpreter's, or C's.
 
-use super::blocks::{Blocks, Content, State};
+use super::blocks::{Blocks, Content, State, may_be_address};
 use super::pages::Pages;
 use crate::outside::{Error, Memory};
 
@@ -49,5 +49,5 @@ pub fn find(blocks: &mut Blocks, memory: &Memory, pages: &Pages) -> Result<(), E
 fn words(block: &Content) -> impl Iterator<Item = usize> {
     let (words, _) = block.bytes.as_chunks::<{ size_of::<usize>() }>();
     let words = words.iter().map(|word| usize::from_ne_bytes(*word));
-    words.filter(|word| (1 << 12..1 << 47).contains(word))
+    words.filter(|word| may_be_address(*word))
 }
