@@ -34,6 +34,7 @@ extern "C" fn start(
     if LOOKS_OUTSIDE.load(Ordering::Relaxed) {
         return;
     }
+    c_library::stay_loaded();
     thread::handle_forks();
     conf::read_environment(c_library::environment(environment));
     if collector::listens() {
@@ -44,10 +45,8 @@ extern "C" fn start(
     background::start_if_set();
 }
 
-/// Run by the C library at exit, after what the program itself registered; or when a plugin that the library is linked into is unloaded.
+/// Run by the C library at exit, after what the program itself registered.
 extern "C" fn end() {
-    // A plugin takes the first thread's heap with it, and the C library would follow its list to there.
-    thread::end_life();
     let prints = conf::STATS_AT_EXIT.get() != 0;
     if prints || !conf::heapmap_setting().is_empty() {
         // To write here must not change how the program ends.

@@ -81,7 +81,7 @@ unsafe extern "C" fn after_in_child() {
 }
 
 /// The calling thread's mutex leaves its list. The heap stays its own, as one that no other thread takes.
-pub fn end_life() {
+fn end_life() {
     if let Some(heap) = own() {
         heap.life.end();
     }

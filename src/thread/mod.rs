@@ -21,4 +21,4 @@ pub use current::{
     current, current_for_derived, link_derived, own, slot_table, slot_table_for_derived,
     widen_map_if_contested,
 };
-pub use fork::{end_life, handle_forks};
+pub use fork::handle_forks;
