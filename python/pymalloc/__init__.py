@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Dict, Optional, Union
 
-__all__ = ["NotLoaded", "Place", "enabled", "heapmap", "inspect", "stats", "trim"]
+__all__ = ["NotLoaded", "Place", "enabled", "heapmap", "inspect", "metrics", "stats", "trim"]
 
 # The values of `pymalloc_kind` and of `pymalloc_state`.
 _KINDS = ("none", "pool", "large", "mapping", "arena")
@@ -151,6 +151,22 @@ def _scratch_file() -> BinaryIO:
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("pymalloc"), "w+b")
     return tempfile.TemporaryFile()
+
+
+def metrics(registry: Any = None, meter: Any = None) -> Any:
+    """Registers this process's figures with prometheus_client, or with OpenTelemetry if a `meter` is given.
+
+    Prometheus: `pymalloc.metrics()` registers with the default registry, or with `registry`, and gives the collector. OpenTelemetry:
+    `pymalloc.metrics(meter=opentelemetry.metrics.get_meter("app"))` makes observable instruments, and gives them. The libraries are those of
+    `pip install pymalloc[prometheus]` and `pymalloc[opentelemetry]`. The figures are counted when they are asked for. What is pinned, and the page
+    floor, only `pymalloc exporter` tells, from outside.
+    """
+    from . import _metrics
+
+    _function("pymalloc_stats_json")
+    if meter is None:
+        return _metrics.register_prometheus(registry)
+    return _metrics.register_opentelemetry(meter)
 
 
 def trim() -> bool:

@@ -17,6 +17,10 @@ Usage: pymalloc COMMAND [ARGUMENT...]
   watch [options] PID             a live view of a running process's heap
   why [options] PID               is it a leak, fragmentation, or neither; what its memory consists of, and what grows
   types [options] PID             a running Python's objects by type: how many, their bytes, and what they pin
+  pins [options] PID              what keeps pages that hold little: what would go back if it were freed
+  snapshot PID -o FILE            write down what a process has, to be compared
+  diff [options] FILE FILE        what lies between two such files: growth, fragmentation, by type and size class
+  exporter [--all] [PID...]       serve figures of processes for Prometheus
   heapmap FILE.jsonl...           draw snapshots of a heap as a page for a browser
 
 `pymalloc COMMAND --help` tells more; `python -m pymalloc app.py` starts a Python program on pymalloc. `pymalloc --version` tells the library.
@@ -59,6 +63,10 @@ COMMANDS = {
     "watch": watching(),
     "why": watching("--why"),
     "types": watching("--types"),
+    "pins": watching("--pins"),
+    "snapshot": watching("--snapshot"),
+    "diff": watching("--diff"),
+    "exporter": watching("--exporter"),
     "heapmap": heapmap,
 }
 

@@ -3,8 +3,13 @@
     leak          each request leaves 20 sessions behind
     fragmented    it has dropped most of what it had, but for one session in twelve that was made meanwhile
     neither       it has many sessions, and always the same
+
+SIGUSR1 makes it free all sessions, SIGUSR2 makes it copy them and free the originals. Both tell "done". With
+each word that it tells it has given back all that can be given back.
 """
 
+import ctypes
+import signal
 import sys
 import time
 
@@ -17,6 +22,13 @@ class Session:
         self.data = [number] * 20
 
 
+    def copied(self):
+        copy = Session(0)
+        copy.user = (self.user + " ")[:-1]
+        copy.data = [int(str(number)) for number in self.data[:1]] * len(self.data)
+        return copy
+
+
 class Chunk:
     __slots__ = ("first", "second", "third", "fourth")
 
@@ -25,7 +37,24 @@ def answer():
     return len([{"number": number, "text": str(number)} for number in range(200)])
 
 
+def drop(*_):
+    sessions.clear()
+    told("done")
+
+
+def copy(*_):
+    sessions[:] = [session.copied() for session in sessions]
+    told("done")
+
+
+def told(word):
+    ctypes.CDLL(None).malloc_trim(0)
+    print(word, flush=True)
+
+
 what, sessions = sys.argv[1], []
+signal.signal(signal.SIGUSR1, drop)
+signal.signal(signal.SIGUSR2, copy)
 if what == "fragmented":
     burst = []
     for number in range(400000):
@@ -36,7 +65,7 @@ if what == "fragmented":
 elif what == "neither":
     sessions = [Session(number) for number in range(50000)]
 answer()
-print("ready", flush=True)
+told("ready")
 while True:
     answer()
     if what == "leak":

@@ -3,16 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 import unittest
 
 import installed
+import looking
 
-sys.path.insert(0, os.path.join(installed.ROOT, "benches", "python"))
-import pythons
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-WATCH = os.environ.get("PYMALLOC_WATCH")
 # Objects of fewer are too few for shares of them.
 MANY = 1000
 # Types of which sys.getsizeof tells all bytes: not those of a class with a dictionary, which has them elsewhere.
@@ -21,36 +16,16 @@ SIZED = {"__main__.Slotted", "__main__.Referred", "list", "set", "float", "bytea
 ROUNDING = 1.36
 
 
-@unittest.skipUnless(WATCH, "PYMALLOC_WATCH does not name the tool")
-class Census(installed.Test):
-    def setUp(self):
-        super().setUp()
-        os.symlink(os.path.abspath(WATCH), self.path("bin/pymalloc-watch"))
-
-    def started(self, python, *arguments):
-        """A Python program on the library: the process, and the first line that it wrote."""
-        environment = {**os.environ, "LD_PRELOAD": installed.LIBRARY, "PYTHONMALLOC": "malloc"}
-        process = subprocess.Popen([python, "-B", *arguments], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.stdin.close)
-        self.addCleanup(process.kill)
-        return process, process.stdout.readline()
-
-    def told(self, *arguments):
-        done = subprocess.run([self.path("bin/pymalloc"), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=installed.LIMIT)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return done.stdout
-
+class Census(looking.Test):
     def test_objects_by_type(self):
-        found = pythons.interpreters()
+        found = looking.found()
         self.assertTrue(found)
-        for interpreter in found:
-            with self.subTest(interpreter.path):
-                self.compare(interpreter.path)
+        for python in found:
+            with self.subTest(python):
+                self.compare(python)
 
     def compare(self, python):
-        process, line = self.started(python, os.path.join(HERE, "census_app.py"))
+        process, line = self.started(python, os.path.join(looking.HERE, "census_app.py"))
         own = json.loads(line)
         seen = json.loads(self.told("types", "--json", process.pid))
         rows = {row["name"]: row for row in seen["types"]}
@@ -76,15 +51,15 @@ class Census(installed.Test):
         self.assertEqual(len(text.splitlines()), 2 + 3 + 4)
 
     def test_verdicts(self):
-        found = pythons.interpreters()
-        for python in {found[0].path, found[-1].path}:
+        found = looking.found()
+        for python in {found[0], found[-1]}:
             for what, verdict, words in (
                 ("leak", "growing", "It looks like a leak"),
                 ("fragmented", "fragmented", "It is fragmentation"),
                 ("neither", "in use", "Neither a leak nor fragmentation"),
             ):
                 with self.subTest(python=python, what=what):
-                    process, _ = self.started(python, os.path.join(HERE, "planted.py"), what)
+                    process, _ = self.started(python, looking.PLANTED, what)
                     told = json.loads(self.told("why", "--for", 3, "--json", process.pid))
                     self.assertEqual(told["verdict"], verdict, told)
                     parts = told["parts"]

@@ -21,14 +21,14 @@ class Commands(installed.Test):
         for arguments in ([], ["--help"], ["help"]):
             done = self.command(*arguments)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-            for name in ("run", "doctor", "watch", "why", "types", "heapmap"):
+            for name in ("run", "doctor", "watch", "why", "types", "pins", "snapshot", "diff", "exporter", "heapmap"):
                 self.assertRegex(done.stdout, rf"(?m)^  {name} ")
 
     def test_a_command_that_is_none_is_told(self):
         for name in ("rum", "--stats", ""):
             done = self.command(name)
             self.assertEqual((done.returncode, done.stdout), (125, ""))
-            self.assertEqual(done.stderr, f"pymalloc: {name!r} is not a command: they are run, doctor, watch, why, types, heapmap (pymalloc --help)\n")
+            self.assertEqual(done.stderr, f"pymalloc: {name!r} is not a command: they are run, doctor, watch, why, types, pins, snapshot, diff, exporter, heapmap (pymalloc --help)\n")
 
     def test_run_speaks_under_its_name(self):
         self.assertEqual(self.command("run", "printf", "%s", "--off").stdout, "--off")
@@ -43,7 +43,7 @@ class Commands(installed.Test):
         self.write("bin/pymalloc-watch", '#!/bin/sh\necho "$0 $@"\nexit 3\n')
         done = self.command("watch", "--once", "1")
         self.assertEqual((done.returncode, done.stdout), (3, self.path("bin/pymalloc-watch") + " --once 1\n"))
-        for command in ("why", "types"):
+        for command in ("why", "types", "pins", "snapshot", "diff", "exporter"):
             done = self.command(command, "--json", "1")
             self.assertEqual((done.returncode, done.stdout), (3, self.path("bin/pymalloc-watch") + f" --{command} --json 1\n"))
 

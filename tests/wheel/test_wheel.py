@@ -25,7 +25,7 @@ class Contents(unittest.TestCase):
         tools = {"heapmap"}
         for part in ("pymalloc-parts", "heapmap-page"):
             tools |= {f"{part}/{name}" for name in os.listdir(os.path.join(ROOT, "scripts", part)) if name != "__pycache__"}
-        modules = ("__init__.py", "__main__.py", "_command.py", "py.typed", "libpymalloc.so", "libpymalloc-deepbind.so", "pymalloc-watch")
+        modules = ("__init__.py", "__main__.py", "_command.py", "_metrics.py", "py.typed", "libpymalloc.so", "libpymalloc-deepbind.so", "pymalloc-watch")
         about = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE-MIT", "licenses/LICENSE-APACHE")
         return {f"pymalloc/tools/{name}" for name in tools} | {f"pymalloc/{name}" for name in modules} | {f"@/{name}" for name in about}
 
@@ -50,7 +50,9 @@ class Contents(unittest.TestCase):
             about = email.message_from_bytes(archive.read(f"pymalloc-{version}.dist-info/METADATA"))
             tags = email.message_from_bytes(archive.read(f"pymalloc-{version}.dist-info/WHEEL"))
         self.assertEqual((about["Name"], about["Version"], about["Requires-Python"], about["License-Expression"]), ("pymalloc", version, ">=3.8", "MIT OR Apache-2.0"))
-        self.assertIsNone(about["Requires-Dist"])
+        # It needs no other package; only what is asked for by name does.
+        needed = about.get_all("Requires-Dist")
+        self.assertEqual([line.split("extra == ")[1].strip("'\"") for line in needed], about.get_all("Provides-Extra"))
         named = os.path.basename(wheel())[:-4].split("-", 2)[2]
         python, abi, platforms = named.split("-")
         self.assertEqual(tags["Root-Is-Purelib"], "false")

@@ -1,7 +1,12 @@
 //! What `/proc` tells of a process.
 
 use crate::outside::Error;
+use crate::view::printable;
 use std::fs;
+use std::path::Path;
+
+/// As version 1 of control groups says that there is no limit: this and more.
+const NO_LIMIT: u64 = 1 << 60;
 
 /// What changes from one look to the next.
 pub struct Facts {
@@ -9,6 +14,7 @@ pub struct Facts {
     pub started: u64,
     /// Page faults since then.
     pub faults: u64,
+    pub parent: i32,
 }
 
 impl Facts {
@@ -25,7 +31,8 @@ impl Facts {
         let number = |at| field(at).parse().unwrap_or(0u64);
         Ok(Facts {
             started: number(22),
-            faults: number(10) + number(12),
+            faults: number(10).saturating_add(number(12)),
+            parent: field(4).parse().unwrap_or(0),
         })
     }
 }
@@ -40,10 +47,10 @@ pub fn command(pid: i32) -> String {
     if text.is_empty() {
         text = read("comm");
     }
-    String::from_utf8_lossy(text.trim_ascii())
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect()
+    let mut words = String::from_utf8_lossy(text.trim_ascii()).into_owned();
+    // Between two arguments there is a zero.
+    words = words.replace(char::is_control, " ");
+    printable(&words)
 }
 
 /// What the user must do to be let in.
@@ -63,4 +70,37 @@ pub fn way_in(pid: i32) -> String {
         }
         _ => "where it is not shut off (a container, seccomp, prctl)".into(),
     }
+}
+
+/// The most bytes that were resident at one time.
+pub fn peak(pid: i32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+/// The control group of a process, and the least limit on memory that it and those above it have, as far as this program sees them.
+pub fn control_group(pid: i32) -> Option<(String, Option<u64>)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path_of = |start: &str| {
+        let line = text.lines().find(|line| {
+            line.split_once(':')
+                .is_some_and(|(_, rest)| rest.starts_with(start))
+        })?;
+        line.splitn(3, ':').nth(2)
+    };
+    // Version 1 where memory has a tree of its own, otherwise version 2.
+    let (path, top, file) = match path_of("memory:") {
+        Some(path) => (path, "/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        None => (path_of(":")?, "/sys/fs/cgroup", "memory.max"),
+    };
+    let limits = Path::new(path).ancestors().filter_map(|path| {
+        let folder = Path::new(top).join(path.strip_prefix("/").ok()?);
+        let text = fs::read_to_string(folder.join(file)).ok()?;
+        text.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
+    });
+    Some((printable(path), limits.min()))
 }

@@ -2,199 +2,141 @@
 //!
 //! - `watch`: the process, its latest two looks and what came before;
 //! - `census`: what lies in its blocks, of CPython the objects by type;
-//! - `why`: what its memory consists of, and a verdict;
+//! - `moment`: what its memory consists of;
+//! - `why`: what grows, and a verdict;
+//! - `snapshot`, `difference`: a moment as a file, and what lies between two;
+//! - `exporter`: the same for Prometheus;
 //! - `facts`: what `/proc` tells of it;
 //! - `view`: what is shown, as lines of plain pieces;
 //! - `screen`: the live view;
-//! - `keys`: the keys that are pressed.
+//! - `keys`: the keys that are pressed;
+//! - `arguments`: the command line.
 //!
 //! What goes wrong is one line on stderr: status 1, or 2 for a mistake in the arguments. A process that ends is no mistake.
 
+mod arguments;
 mod census;
+mod difference;
+mod exporter;
 mod facts;
 mod keys;
+mod moment;
 mod outside;
 mod screen;
+mod snapshot;
 mod view;
 mod watch;
 mod why;
 
-use facts::Facts;
-use outside::{Error, Process};
-use std::ffi::OsString;
+use arguments::{Form, Request, Topic, arguments};
+use difference::Difference;
+use moment::Moment;
+use outside::Error;
+use snapshot::Snapshot;
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use view::{Glyphs, Table};
 use watch::Watch;
 use why::Why;
 
-const HELP: &str = "\
-Usage: pymalloc-watch [OPTION]... PID
-Shows the heap of a running process that uses pymalloc, from outside and at no cost to it.
-
-  --once           one look as plain text; what happens anyway where the output is no terminal
-  --count N        N looks, as plain text or with --json
-  --interval S     seconds between two looks (1)
-  --types          the objects of a Python process by type: how many, their bytes, and the bytes of pages that they pin
-  --most N         with --types: so many types (40)
-  --why            a leak, fragmentation, or neither; and what resident memory consists of
-  --for S          with --why: seconds for which it watches what grows (10)
-  --json           JSON: one look as of pymalloc_stats_json(), or what --types or --why tells
-  --help, --version
-
-Keys of the live view: q quits, h tells the others. Without colours if NO_COLOR is set.
-Linux lets root look at any process, and the owner at those that allow it (kernel.yama.ptrace_scope).
-";
-
-/// Seconds from one look to the next, or for which growth is watched, may be no less and no more.
-pub const INTERVALS: (f64, f64) = (0.01, 3600.0);
-
-/// Types that are shown, and seconds that `--why` takes, where the user does not say.
-const MOST_TYPES: usize = 40;
-const WHY_SECONDS: f64 = 10.0;
-
-/// What is to be shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Topic {
-    /// The heap as the library counts it.
-    Heap,
-    Types,
-    Why,
-}
-
-struct Arguments {
-    pid: i32,
-    topic: Topic,
-    json: bool,
-    /// So many looks and no live view.
-    count: Option<u64>,
-    interval: Duration,
-    most: usize,
-    duration: Duration,
-}
-
-enum Request {
-    Watch(Arguments),
-    Print(String),
-}
-
-fn arguments() -> Result<Request, lexopt::Error> {
-    use lexopt::prelude::*;
-    let (mut pid, mut json, mut count, mut interval) = (None, false, None, 1.0);
-    let (mut topic, mut most, mut seconds) = (Topic::Heap, MOST_TYPES, WHY_SECONDS);
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("once") => count = count.or(Some(1)),
-            Long("json") => json = true,
-            Long("count") | Short('n') => count = Some(parser.value()?.parse()?),
-            Long("interval") | Short('i') => interval = parser.value()?.parse()?,
-            Long("types") => topic = Topic::Types,
-            Long("most") => most = parser.value()?.parse()?,
-            Long("why") => topic = Topic::Why,
-            Long("for") => seconds = parser.value()?.parse()?,
-            Long("help") | Short('h') => return Ok(Request::Print(HELP.into())),
-            Long("version") | Short('V') => {
-                let version = pymalloc::VERSION;
-                return Ok(Request::Print(format!("pymalloc-watch {version}\n")));
-            }
-            Value(value) if pid.is_none() => pid = Some(pid_of(&value)?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    let (least, longest) = INTERVALS;
-    if [interval, seconds]
-        .iter()
-        .any(|time| !(least..=longest).contains(time))
-    {
-        return Err(format!("a time is from {least} to {longest} seconds").into());
-    }
-    Ok(Request::Watch(Arguments {
-        pid: pid.ok_or("which process? Its PID is missing")?,
-        topic,
-        json,
-        count: count.or(json.then_some(1)),
-        interval: Duration::from_secs_f64(interval),
-        most,
-        duration: Duration::from_secs_f64(seconds),
-    }))
-}
-
-fn pid_of(value: &OsString) -> Result<i32, lexopt::Error> {
-    let text = value.to_string_lossy();
-    match text.parse() {
-        Ok(pid) if pid > 0 => Ok(pid),
-        _ => Err(format!("{text:?} is no process id").into()),
-    }
-}
-
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(Request::Watch(arguments)) => arguments,
-        Ok(Request::Print(text)) => return told(io::stdout().write_all(text.as_bytes())),
+    let request = match arguments() {
+        Ok(request) => request,
         Err(error) => {
             eprintln!("pymalloc-watch: {error} (--help tells more)");
             return ExitCode::from(2);
         }
     };
-    let text = match arguments.topic {
-        Topic::Heap => None,
-        Topic::Types => Some(types(&arguments)),
-        Topic::Why => Some(why(&arguments)),
-    };
-    match text {
-        Some(Ok(text)) => return told(io::stdout().write_all(text.as_bytes())),
-        Some(Err(error)) => return refused(arguments.pid, &error),
-        None => {}
+    match request {
+        Request::Print(text) => told(io::stdout().write_all(text.as_bytes())),
+        Request::Show(pid, Topic::Heap, form) => look(pid, &form),
+        Request::Show(pid, topic, form) => match text_of(pid, topic, &form) {
+            Ok(text) => told(io::stdout().write_all(text.as_bytes())),
+            Err(error) => refused(&explained(pid, &error)),
+        },
+        Request::Snapshot(pid, path) => match Snapshot::of(pid) {
+            Ok(snapshot) => match snapshot.write(&path) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => refused(&format!("{}: {error}", path.display())),
+            },
+            Err(error) => refused(&explained(pid, &error)),
+        },
+        Request::Difference(paths, form) => match difference(&paths, &form) {
+            Ok(text) => told(io::stdout().write_all(text.as_bytes())),
+            Err(line) => refused(&line),
+        },
+        Request::Export(pids, address) => match exporter::serve(&pids, address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(line) => refused(&line),
+        },
     }
-    let mut watch = match Watch::start(arguments.pid) {
-        Ok(watch) => watch,
-        Err(error) => return refused(arguments.pid, &error),
-    };
-    let count = match arguments.count {
-        None if can_draw() => return told(screen::run(&mut watch, arguments.interval)),
-        count => count.unwrap_or(1),
-    };
-    told(print(&mut watch, &arguments, count))
 }
 
-fn refused(pid: i32, error: &Error) -> ExitCode {
-    eprintln!("pymalloc-watch: {}", explained(pid, error));
+/// Says in one line why not.
+fn refused(line: &str) -> ExitCode {
+    eprintln!("pymalloc-watch: {}", view::printable(line));
     ExitCode::FAILURE
 }
 
-/// What is told of the types of a process.
-fn types(arguments: &Arguments) -> Result<String, Error> {
-    let pid = arguments.pid;
-    // As `Watch::start`.
-    Facts::of(pid)?;
-    let (_, census) = census::take(&mut Process::open(pid)?)?;
-    let command = facts::command(pid);
-    Ok(match arguments.json {
-        true => format!("{}\n", view::census_json(&census, pid, &command)),
-        false => titled(
-            pid,
-            &command,
-            &view::census(&census, arguments.most, view::PLAIN),
-        ),
-    })
+/// Shows the heap, live or as text.
+fn look(pid: i32, form: &Form) -> ExitCode {
+    let mut watch = match Watch::start(pid) {
+        Ok(watch) => watch,
+        Err(error) => return refused(&explained(pid, &error)),
+    };
+    match form.count {
+        None if can_draw() => told(screen::run(&mut watch, form.interval)),
+        count => told(print(&mut watch, form, count.unwrap_or(1))),
+    }
 }
 
-/// What is told of why a process has its memory.
-fn why(arguments: &Arguments) -> Result<String, Error> {
-    let pid = arguments.pid;
-    let why = Why::of(pid, arguments.duration)?;
+/// What is told of the blocks of a process, or of why it has its memory.
+fn text_of(pid: i32, topic: Topic, form: &Form) -> Result<String, Error> {
+    if topic == Topic::Why {
+        let why = Why::of(pid, form.duration)?;
+        let command = facts::command(pid);
+        return Ok(match form.json {
+            true => format!("{}\n", view::why_json(&why, pid, &command)),
+            false => titled(pid, &command, &view::why(&why)),
+        });
+    }
+    let census = Moment::of_pid(pid)?.census;
     let command = facts::command(pid);
-    Ok(match arguments.json {
-        true => format!("{}\n", view::why_json(&why, pid, &command)),
-        false => titled(pid, &command, &view::why(&why)),
+    let (most, width) = (form.most, view::PLAIN);
+    Ok(match (form.json, topic == Topic::Types) {
+        (true, true) => format!("{}\n", view::census_json(&census, pid, &command)),
+        (true, false) => format!("{}\n", view::pins_json(&census, pid, &command)),
+        (false, true) => titled(pid, &command, &view::census(&census, most, width)),
+        (false, false) => titled(pid, &command, &view::pins(&census, most, width)),
     })
 }
 
 fn titled(pid: i32, command: &str, lines: &[view::Line]) -> String {
-    let lines = lines.iter().map(|line| format!("{line}\n"));
-    format!("process {pid}: {command}\n{}", lines.collect::<String>())
+    format!("process {pid}: {command}\n{}", text(lines))
+}
+
+fn text(lines: &[view::Line]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// What lies between two snapshots. The error is a line.
+fn difference(paths: &[PathBuf; 2], form: &Form) -> Result<String, String> {
+    let [before, after] = paths
+        .each_ref()
+        .map(|path| Snapshot::read(path).map_err(|error| format!("{}: {error}", path.display())));
+    let (before, after) = (before?, after?);
+    let difference = Difference::between(&before, &after);
+    Ok(match form.json {
+        true => format!("{}\n", serde_json::json!(difference)),
+        false => text(&view::difference(
+            (&before, &after),
+            &difference,
+            form.most,
+            view::PLAIN,
+        )),
+    })
 }
 
 /// The one line for a process that cannot be watched.
@@ -233,12 +175,12 @@ fn told(result: io::Result<()>) -> ExitCode {
 }
 
 /// Looks so many times, without a live view.
-fn print(watch: &mut Watch, arguments: &Arguments, count: u64) -> io::Result<()> {
+fn print(watch: &mut Watch, form: &Form, count: u64) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let mut due = Instant::now();
     for turn in 0..count {
         if turn > 0 {
-            due += arguments.interval;
+            due += form.interval;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             watch.look();
             if let Some(end) = watch.end() {
@@ -246,7 +188,7 @@ fn print(watch: &mut Watch, arguments: &Arguments, count: u64) -> io::Result<()>
                 break;
             }
         }
-        if arguments.json {
+        if form.json {
             output.write_all(&watch.latest().look.json)?;
         } else {
             let glyphs = Glyphs::of_locale();

@@ -2,7 +2,7 @@
 //!
 //! What must hold: however this ends, the terminal is as it was before.
 
-use crate::INTERVALS;
+use crate::arguments::INTERVALS;
 use crate::keys::{Key, Keys};
 use crate::view::{self, Glyphs, Line, Table, Tone};
 use crate::watch::Watch;

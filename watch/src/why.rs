@@ -4,7 +4,8 @@
 
 use crate::census::{self, Census};
 use crate::facts::Facts;
-use crate::outside::{Error, Look, Process, Resident};
+use crate::moment::{Moment, Parts};
+use crate::outside::{Error, Process};
 use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const LEAST_GROWTH: usize = 64 << 10;
 
 /// It is fragmented if this part of the heap's resident memory is pinned, and no less than so many bytes, which the bound on resident memory allows anyway.
 const PINNED_PART: usize = 4;
-const LEAST_PINNED: usize = 8 << 20;
+pub const LEAST_PINNED: usize = 8 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -45,9 +46,8 @@ pub struct Trend {
 
 pub struct Why {
     pub seconds: f64,
-    pub resident: Resident,
-    pub look: Look,
-    pub census: Census,
+    /// The end of it.
+    pub moment: Moment,
     pub trend: Trend,
     /// By how much the bytes of each type have grown, what it holds included; most first.
     pub grown: Vec<(String, usize)>,
@@ -69,47 +69,28 @@ impl Why {
             ));
             thread::sleep(duration / COUNTS);
         }
-        let (look, census) = census::take(&mut process)?;
+        let moment = Moment::of(&mut process)?;
         Ok(Why {
             seconds: start.elapsed().as_secs_f64(),
-            resident: process.memory().resident()?,
-            trend: trend(&course),
-            grown: grown(&before, &census),
-            look,
-            census,
+            trend: Trend::of(&course),
+            grown: grown(&before, &moment.census),
+            moment,
         })
     }
 
-    /// Bytes of blocks in use, as far as they are resident.
-    pub fn in_use(&self) -> usize {
-        self.census.floor.saturating_sub(self.pinned())
-    }
-
-    pub fn pinned(&self) -> usize {
-        self.census.total.pinned
-    }
-
-    /// Resident bytes of the library that are on no page with a block in use: free memory within the resident budget, what is retained, and its tables.
-    pub fn free(&self) -> usize {
-        let in_arenas = self.census.arenas_resident;
-        let kept = self.look.whole.mappings_kept_bytes;
-        in_arenas.saturating_sub(self.census.floor_in_arenas) + kept
-    }
-
-    /// Resident bytes that are neither the heap's nor files': stacks, and what the program has mapped itself.
-    pub fn other(&self) -> usize {
-        let heap = self.census.floor + self.free();
-        self.resident.all.saturating_sub(heap + self.resident.files)
-    }
-
     pub fn verdict(&self) -> Verdict {
-        let heap = self.census.floor + self.free();
-        let doubles = self.trend.rate * DOUBLES_WITHIN >= self.in_use() as f64;
-        if self.trend.is_steady && self.trend.rate > 0.0 && doubles {
+        Verdict::of(&self.moment.parts, &self.trend)
+    }
+}
+
+impl Verdict {
+    pub fn of(parts: &Parts, trend: &Trend) -> Self {
+        let doubles = trend.rate * DOUBLES_WITHIN >= parts.in_use as f64;
+        if trend.is_steady && trend.rate > 0.0 && doubles {
             Verdict::Growing
-        } else if self.pinned() >= LEAST_PINNED && self.pinned() * PINNED_PART >= heap {
+        } else if parts.pinned >= LEAST_PINNED && parts.pinned * PINNED_PART >= parts.heap() {
             Verdict::Fragmented
-        } else if heap * 2 < self.resident.all {
+        } else if parts.heap() * 2 < parts.resident {
             Verdict::Elsewhere
         } else {
             Verdict::InUse
@@ -117,32 +98,34 @@ impl Why {
     }
 }
 
-/// The straight line through some counts, by least squares.
-fn trend(course: &[(f64, f64)]) -> Trend {
-    let count = course.len() as f64;
-    let mean = |value: fn(&(f64, f64)) -> f64| course.iter().map(value).sum::<f64>() / count;
-    let (time, bytes) = (mean(|at| at.0), mean(|at| at.1));
-    let sum = |product: &dyn Fn(f64, f64) -> f64| -> f64 {
-        let products = course.iter().map(|at| product(at.0 - time, at.1 - bytes));
-        products.sum()
-    };
-    let (times, both, all) = (
-        sum(&|time, _| time * time),
-        sum(&|time, bytes| time * bytes),
-        sum(&|_, bytes| bytes * bytes),
-    );
-    if times == 0.0 || all == 0.0 {
-        return Trend {
-            rate: 0.0,
-            is_steady: false,
+impl Trend {
+    /// The straight line through some counts, by least squares.
+    pub fn of(course: &[(f64, f64)]) -> Trend {
+        let count = course.len() as f64;
+        let mean = |value: fn(&(f64, f64)) -> f64| course.iter().map(value).sum::<f64>() / count;
+        let (time, bytes) = (mean(|at| at.0), mean(|at| at.1));
+        let sum = |product: &dyn Fn(f64, f64) -> f64| -> f64 {
+            let products = course.iter().map(|at| product(at.0 - time, at.1 - bytes));
+            products.sum()
         };
-    }
-    let rate = both / times;
-    let seconds = course.last().map_or(0.0, |at| at.0);
-    Trend {
-        rate,
-        is_steady: both * both / (times * all) >= CERTAINTY
-            && rate.abs() * seconds >= LEAST_GROWTH as f64,
+        let (times, both, all) = (
+            sum(&|time, _| time * time),
+            sum(&|time, bytes| time * bytes),
+            sum(&|_, bytes| bytes * bytes),
+        );
+        if times == 0.0 || all == 0.0 {
+            return Trend {
+                rate: 0.0,
+                is_steady: false,
+            };
+        }
+        let rate = both / times;
+        let seconds = course.last().map_or(0.0, |at| at.0);
+        Trend {
+            rate,
+            is_steady: both * both / (times * all) >= CERTAINTY
+                && rate.abs() * seconds >= LEAST_GROWTH as f64,
+        }
     }
 }
 
@@ -176,12 +159,12 @@ mod tests {
                 .map(|at| (at, bytes(at)))
                 .collect()
         };
-        let steady = trend(&course(&|at| 1e8 + at * 1e6 + (at * 7.0).sin() * 1e5));
+        let steady = Trend::of(&course(&|at| 1e8 + at * 1e6 + (at * 7.0).sin() * 1e5));
         assert!(steady.is_steady && (steady.rate - 1e6).abs() < 1e5);
-        let varying = trend(&course(&|at| 1e8 + at * 1e3 + (at * 7.0).sin() * 1e6));
+        let varying = Trend::of(&course(&|at| 1e8 + at * 1e3 + (at * 7.0).sin() * 1e6));
         assert!(!varying.is_steady);
-        let flat = trend(&course(&|_| 1e8));
+        let flat = Trend::of(&course(&|_| 1e8));
         assert!(!flat.is_steady && flat.rate == 0.0);
-        assert!(!trend(&[]).is_steady);
+        assert!(!Trend::of(&[]).is_steady);
     }
 }

@@ -12,7 +12,7 @@ use pymalloc::internals::structures::Block as FreeBlock;
 use std::ops;
 
 /// What is known of a block.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State(u16);
 
 impl State {
@@ -38,6 +38,11 @@ impl State {
 
     pub fn is_held(self) -> bool {
         self.0 & Self::HELD != 0
+    }
+
+    /// The same for an object of a type and for what such an object has.
+    pub fn kind(self) -> Self {
+        self.number().map_or(self, Self::object)
     }
 
     /// The number of the type whose object it is, or which has it.

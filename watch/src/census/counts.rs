@@ -4,13 +4,15 @@
 //! proportion to their bytes on it.
 
 use super::blocks::{Blocks, State};
+use super::floor::each_page;
 use super::pages::Pages;
-use crate::outside::{Layer, Part};
+use super::sparse::{Pins, SparsePages};
+use crate::outside::Layer;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// What is counted of a type, or of blocks of which no type is known.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Row {
     pub name: String,
     pub objects: usize,
@@ -20,6 +22,19 @@ pub struct Row {
     pub held_blocks: usize,
     pub held_bytes: usize,
     /// Bytes of pages that stay for the sake of all these blocks, and that nobody uses.
+    #[serde(rename = "pinned_bytes")]
+    pub pinned: usize,
+}
+
+/// What is counted of a size class, or of the large blocks.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub struct SizeRow {
+    /// Bytes of a block; 0 for the large ones.
+    pub block_size: usize,
+    /// Blocks in use.
+    pub blocks: usize,
+    pub bytes: usize,
+    #[serde(rename = "pinned_bytes")]
     pub pinned: usize,
 }
 
@@ -33,19 +48,28 @@ impl Row {
 
     /// All that would be free without it, but for whole pages.
     pub fn all_bytes(&self) -> usize {
-        self.bytes + self.held_bytes
+        self.bytes.saturating_add(self.held_bytes)
     }
 
     pub fn add(&mut self, other: &Row) {
-        self.objects += other.objects;
-        self.bytes += other.bytes;
-        self.held_blocks += other.held_blocks;
-        self.held_bytes += other.held_bytes;
-        self.pinned += other.pinned;
+        for (sum, number) in [
+            (&mut self.objects, other.objects),
+            (&mut self.bytes, other.bytes),
+            (&mut self.held_blocks, other.held_blocks),
+            (&mut self.held_bytes, other.held_bytes),
+            (&mut self.pinned, other.pinned),
+        ] {
+            // A snapshot may have any numbers.
+            *sum = sum.saturating_add(number);
+        }
     }
 }
 
-#[derive(Default)]
+/// What blocks are called that are of no type.
+pub const SPARE: &str = "kept by CPython for new objects";
+pub const UNKNOWN: &str = "the interpreter's own, and C's";
+
+#[derive(Default, Serialize, Deserialize)]
 pub struct Census {
     /// By type, those that have the most bytes first. Types of the same name are one.
     pub types: Vec<Row>,
@@ -54,13 +78,18 @@ pub struct Census {
     /// What is no object, and no object's: the interpreter's, and C's.
     pub unknown: Row,
     pub total: Row,
-    /// Pinned bytes by size class: bytes of a block, and pinned bytes; 0 for large blocks.
-    pub pinned_by_size: BTreeMap<usize, usize>,
+    /// By size class, the large blocks first.
+    pub sizes: Vec<SizeRow>,
+    /// What lies on pages that stay for little.
+    pub pins: Pins,
     /// The page floor: resident bytes of the pages that hold a block in use...
+    #[serde(rename = "page_floor_bytes")]
     pub floor: usize,
     /// ... and of these, those in arenas.
+    #[serde(rename = "page_floor_in_arenas_bytes")]
     pub floor_in_arenas: usize,
     /// Resident bytes of all arenas.
+    #[serde(rename = "arenas_resident_bytes")]
     pub arenas_resident: usize,
 }
 
@@ -90,30 +119,45 @@ impl Rows {
 
 /// Sums up what is known of the blocks.
 pub fn sum(blocks: &Blocks, pages: &Pages, names: Vec<String>) -> Census {
+    let mut sparse = SparsePages::default();
     let mut rows = Rows {
-        types: names.into_iter().map(Row::named).collect(),
-        spare: Row::named("kept by CPython for new objects"),
-        unknown: Row::named("the interpreter's own, and C's"),
+        types: names.iter().map(Row::named).collect(),
+        spare: Row::named(SPARE),
+        unknown: Row::named(UNKNOWN),
     };
+    let mut sizes = BTreeMap::<usize, SizeRow>::new();
     let mut census = Census::default();
     for (index, part) in blocks.parts.iter().enumerate() {
         let states = blocks.states_of(index);
-        for state in states.iter().filter(|state| **state != State::FREE) {
-            count(rows.of(*state), *state, part.block_size);
-        }
-        let size = match part.layer {
+        let block_size = match part.layer {
             Layer::Pool => part.block_size,
             Layer::Run | Layer::Mapping => 0,
         };
-        let floor = share_pages(part, states, pages, |state, pinned| {
-            rows.of(state).pinned += pinned;
-            *census.pinned_by_size.entry(size).or_default() += pinned;
+        let size = sizes.entry(block_size).or_default();
+        size.block_size = block_size;
+        for state in states.iter().filter(|state| **state != State::FREE) {
+            count(rows.of(*state), *state, part.block_size);
+            size.blocks += 1;
+            size.bytes += part.block_size;
+        }
+        let mut floor = 0;
+        each_page(part, states, pages, &mut |page| {
+            floor += page.bytes();
+            let pinned = page.bytes().saturating_sub(page.in_use);
+            for (state, bytes) in page.blocks() {
+                let share = pinned * bytes / page.in_use;
+                rows.of(state).pinned += share;
+                size.pinned += share;
+            }
+            sparse.note(page, block_size);
         });
         census.floor += floor;
         if part.layer != Layer::Mapping {
             census.floor_in_arenas += floor;
         }
     }
+    census.pins = sparse.by_name(&names);
+    census.sizes = sizes.into_values().filter(|row| row.blocks > 0).collect();
     census.types = merged(rows.types);
     (census.spare, census.unknown) = (rows.spare, rows.unknown);
     let mut total = Row::named("all");
@@ -130,54 +174,6 @@ fn count(row: &mut Row, state: State, bytes: usize) {
         row.objects += 1;
         row.bytes += bytes;
     }
-}
-
-/// Pages whose residence is asked for at once.
-const STEP: usize = 1 << 14;
-
-/// Shares what is pinned of each resident page among the blocks in use on it. Returns the bytes of the pages that hold some.
-fn share_pages(
-    part: &Part,
-    states: &[State],
-    pages: &Pages,
-    mut share: impl FnMut(State, usize),
-) -> usize {
-    let bytes = part.blocks * part.block_size;
-    let mut floor = 0;
-    for step in (0..bytes).step_by(STEP * pages.size) {
-        let asked = (bytes - step).min(STEP * pages.size);
-        let resident = pages.resident(part.start + step, asked);
-        let starts = (step..).step_by(pages.size).zip(resident);
-        for (page, _) in starts.filter(|(_, resident)| *resident) {
-            floor += share_page(part, states, page..page + pages.size, &mut share);
-        }
-    }
-    floor
-}
-
-/// The same for one page: from where to where it lies in the part.
-fn share_page(
-    part: &Part,
-    states: &[State],
-    page: Range<usize>,
-    share: &mut impl FnMut(State, usize),
-) -> usize {
-    let size = part.block_size;
-    let blocks = page.start / size..page.end.div_ceil(size).min(part.blocks);
-    let used = || {
-        let used = blocks.clone().filter(|block| states[*block] != State::FREE);
-        used.map(|block| {
-            let on_page = page.end.min((block + 1) * size) - page.start.max(block * size);
-            (states[block], on_page)
-        })
-    };
-    let in_use: usize = used().map(|(_, bytes)| bytes).sum();
-    if in_use == 0 {
-        return 0;
-    }
-    let pinned = page.len().saturating_sub(in_use);
-    used().for_each(|(state, bytes)| share(state, pinned * bytes / in_use));
-    page.len()
 }
 
 /// One row for each name, those with the most bytes first.

@@ -4,7 +4,9 @@
 //! - `blocks`: every block, by its address, and what is known of it;
 //! - `objects`: which block a Python object starts in, and the type of it;
 //! - `owners`: whose a block is that is no object, such as the items of a list;
-//! - `counts`: the sums of all that, by type.
+//! - `floor`: the pages that hold a block in use, and what lies on each;
+//! - `sparse`: the pages that stay for little, by what lies on them;
+//! - `counts`: the sums of all that, by type and by size class.
 //!
 //! Nothing is asked of the program, and nothing in it is changed. It goes on meanwhile, so that a count is one of some moment for each block.
 //!
@@ -12,11 +14,14 @@
 
 mod blocks;
 mod counts;
+mod floor;
 mod objects;
 mod owners;
 mod pages;
+mod sparse;
 
-pub use counts::{Census, Row};
+pub use counts::{Census, Row, SPARE, UNKNOWN};
+pub use sparse::{Group, PART, Sparse};
 
 use crate::outside::{ARENA_SIZE, Error, Look, Process};
 use blocks::{Blocks, State};
@@ -25,6 +30,15 @@ use pages::Pages;
 
 /// Takes the census of a process. What it counts as a whole is told too.
 pub fn take(process: &mut Process) -> Result<(Look, Census), Error> {
+    count(process, true)
+}
+
+/// The same without the types, for which each block is read once, and nothing is followed: all blocks are unknown.
+pub fn take_without_types(process: &mut Process) -> Result<(Look, Census), Error> {
+    count(process, false)
+}
+
+fn count(process: &mut Process, with_types: bool) -> Result<(Look, Census), Error> {
     let (look, places) = process.look_closer()?;
     let memory = process.memory();
     let pages = Pages::of(memory.pid);
@@ -33,12 +47,18 @@ pub fn take(process: &mut Process) -> Result<(Look, Census), Error> {
     for batch in blocks.batches() {
         let read = blocks.read(batch.clone(), memory, &pages)?;
         for (part, bytes) in batch.zip(&read) {
-            blocks.judge(part, bytes, pages.size, &mut |block, _: State| {
-                types.state_of(block)
+            blocks.judge(part, bytes, pages.size, &mut |block, state: State| {
+                if with_types {
+                    types.state_of(block)
+                } else {
+                    state
+                }
             });
         }
     }
-    owners::find(&mut blocks, memory, &pages)?;
+    if with_types {
+        owners::find(&mut blocks, memory, &pages)?;
+    }
     let mut census = counts::sum(&blocks, &pages, types.into_names());
     census.arenas_resident = pages.resident_bytes(&places.arenas, ARENA_SIZE);
     Ok((look, census))

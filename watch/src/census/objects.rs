@@ -17,6 +17,7 @@
 
 use super::blocks::{Content, State, may_be_address, word_of};
 use crate::outside::Memory;
+use crate::view::printable;
 use std::collections::HashMap;
 
 /// Offsets in an object.
@@ -262,7 +263,7 @@ impl<'a> Types<'a> {
         }
         let end = letters.iter().position(|letter| *letter == 0)?;
         let name = std::str::from_utf8(&letters[..end]).ok()?;
-        (!name.is_empty() && !name.chars().any(char::is_control)).then(|| name.into())
+        (!name.is_empty()).then(|| printable(name))
     }
 
     /// So many bytes at an address at which a structure may lie.

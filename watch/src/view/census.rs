@@ -1,7 +1,7 @@
 //! What a census found, as a table for a person and as JSON.
 
 use super::line::{Line, Tone};
-use super::text::{bytes, number};
+use super::text::{bytes, number, shortened};
 use crate::census::{Census, Row};
 use serde_json::{Value, json};
 
@@ -52,41 +52,15 @@ fn line(row: &Row, width: usize) -> Line {
     line
 }
 
-/// A name that fits, with room behind it. The end of a long one tells more than its beginning.
-fn shortened(name: &str, width: usize) -> String {
-    let (length, room) = (name.chars().count(), width.saturating_sub(1));
-    match length > room {
-        true => name.chars().skip(length - room.saturating_sub(2)).fold(
-            "..".into(),
-            |mut text: String, letter| {
-                text.push(letter);
-                text
-            },
-        ),
-        false => name.into(),
-    }
-}
-
 /// All of it as JSON, every type.
 pub fn census_json(census: &Census, pid: i32, command: &str) -> Value {
     json!({
         "pid": pid,
         "command": command,
-        "types": census.types.iter().map(row_json).collect::<Vec<_>>(),
-        "spare": row_json(&census.spare),
-        "unknown": row_json(&census.unknown),
-        "total": row_json(&census.total),
+        "types": census.types,
+        "spare": census.spare,
+        "unknown": census.unknown,
+        "total": census.total,
         "page_floor_bytes": census.floor,
-    })
-}
-
-pub(super) fn row_json(row: &Row) -> Value {
-    json!({
-        "name": row.name,
-        "objects": row.objects,
-        "bytes": row.bytes,
-        "held_blocks": row.held_blocks,
-        "held_bytes": row.held_bytes,
-        "pinned_bytes": row.pinned,
     })
 }

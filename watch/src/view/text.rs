@@ -1,4 +1,4 @@
-//! Numbers as texts for a person.
+//! Numbers and names as texts for a person.
 
 /// A part of a whole; 1 of nothing.
 pub(super) fn share(part: usize, whole: usize) -> f64 {
@@ -38,4 +38,33 @@ pub(super) fn number(number: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A name that fits, with room behind it. The end of a long one tells more than its beginning.
+pub(super) fn shortened(name: &str, width: usize) -> String {
+    let (length, room) = (name.chars().count(), width.saturating_sub(1));
+    match length > room {
+        true => name.chars().skip(length - room.saturating_sub(2)).fold(
+            "..".into(),
+            |mut text: String, letter| {
+                text.push(letter);
+                text
+            },
+        ),
+        false => name.into(),
+    }
+}
+
+/// A text of another process, or of a file, as one that a terminal can be given: what moves the cursor, or turns the letters round, becomes a question mark.
+pub fn printable(text: &str) -> String {
+    let is_shown = |letter: char| {
+        !letter.is_control()
+            && !matches!(letter,
+                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let letters = text.chars();
+    letters
+        .map(|letter| if is_shown(letter) { letter } else { '?' })
+        .collect()
 }

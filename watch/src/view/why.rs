@@ -1,10 +1,10 @@
 //! Why a process has the memory that it has, in words and as JSON.
 
-use super::census::row_json;
 use super::line::{Line, Tone};
 use super::text::{bytes, percent, share};
-use crate::census::Row;
-use crate::why::{Verdict, Why};
+use crate::census::{Census, Row};
+use crate::moment::Parts;
+use crate::why::{Trend, Verdict, Why};
 use serde_json::{Value, json};
 
 /// Types and size classes that are named.
@@ -17,83 +17,93 @@ const FIGURE: usize = 10;
 
 /// All of it for a person.
 pub fn why(why: &Why) -> Vec<Line> {
-    let mut lines = vec![Line::of(Tone::Heading, verdict(why)), Line::default()];
+    let mut lines = vec![
+        Line::of(Tone::Heading, verdict(&why.moment.parts, &why.trend)),
+        Line::default(),
+    ];
+    let resident = why.moment.parts.resident;
     lines.extend(
-        parts(why)
+        parts(&why.moment.parts)
             .into_iter()
-            .map(|(label, bytes, meaning)| part(why, label, bytes, meaning)),
+            .map(|(label, bytes, meaning)| part(resident, label, bytes, meaning)),
     );
     lines.push(Line::of(Tone::Value, course(why)));
-    if why.pinned() * LEAST_SHARE >= why.resident.all {
+    let (parts, census) = (&why.moment.parts, &why.moment.census);
+    if parts.pinned * LEAST_SHARE >= parts.resident {
         let pinned = |row: &Row| row.pinned;
-        lines.extend(by_type("What pins most:", &why.census.types, pinned));
-        lines.extend(by_size(why));
+        lines.extend(by_type("What pins most:", &census.types, pinned));
+        lines.extend(by_size(census));
     }
     lines.extend(list("What grew most meanwhile:", why.grown.iter().cloned()));
     lines.extend(by_type(
         "What is in use most:",
-        &why.census.types,
+        &census.types,
         Row::all_bytes,
     ));
     lines
 }
 
 /// The verdict, as a sentence.
-fn verdict(why: &Why) -> String {
+fn verdict(parts: &Parts, trend: &Trend) -> String {
     let of = |part: usize, whole: usize| percent(share(part, whole));
-    let all = why.resident.all;
-    match why.verdict() {
+    let all = parts.resident;
+    match Verdict::of(parts, trend) {
         Verdict::Growing => format!(
             "It looks like a leak: what is in use grows by {} a minute.",
-            bytes((why.trend.rate * 60.0) as usize)
+            bytes((trend.rate * 60.0) as usize)
         ),
         Verdict::Fragmented => format!(
             "It is fragmentation: {} of what is resident, {}, are parts of pages that stay for the few blocks in use on them.",
-            of(why.pinned(), all),
-            bytes(why.pinned())
+            of(parts.pinned, all),
+            bytes(parts.pinned)
         ),
         Verdict::Elsewhere => format!(
             "It is not the heap: {} of what is resident belongs to files, stacks, or what the program mapped itself.",
-            of(why.resident.files + why.other(), all)
+            of(parts.files + parts.other, all)
         ),
         Verdict::InUse => format!(
             "Neither a leak nor fragmentation: {} of what is resident is in use, and that does not grow.",
-            of(why.in_use(), all)
+            of(parts.in_use, all)
         ),
     }
 }
 
-/// What resident memory consists of.
-fn parts(why: &Why) -> [(&'static str, usize, &'static str); 6] {
+/// What resident memory consists of, and the page floor.
+pub(super) fn parts(parts: &Parts) -> [(&'static str, usize, &'static str); 7] {
     [
-        ("resident", why.resident.all, ""),
-        ("in use", why.in_use(), "blocks that the program has"),
+        ("resident", parts.resident, ""),
+        ("in use", parts.in_use, "blocks that the program has"),
         (
             "pinned",
-            why.pinned(),
+            parts.pinned,
             "the rest of the pages that these lie on",
         ),
         (
             "free",
-            why.free(),
+            parts.free,
             "resident budget, retained memory, and the library's tables",
         ),
         (
             "files",
-            why.resident.files,
+            parts.files,
             "code, libraries, and files that are mapped",
         ),
         (
             "other",
-            why.other(),
+            parts.other,
             "stacks, and what the program mapped itself",
+        ),
+        (
+            "page floor",
+            parts.floor(),
+            "in use and pinned: what stays whatever the allocator gives back",
         ),
     ]
 }
 
-fn part(why: &Why, label: &str, part: usize, meaning: &str) -> Line {
+fn part(resident: usize, label: &str, part: usize, meaning: &str) -> Line {
     let mut line = Line::of(Tone::Label, format!("{label:LABEL$}"));
-    let share = percent(share(part, why.resident.all));
+    let share = percent(share(part, resident));
     line.push(
         Tone::Value,
         format!("{:>FIGURE$}{share:>7}   ", bytes(part)),
@@ -121,14 +131,21 @@ fn by_type(title: &str, rows: &[Row], figure: fn(&Row) -> usize) -> Vec<Line> {
     )
 }
 
-fn by_size(why: &Why) -> Vec<Line> {
-    let mut sizes: Vec<_> = why.census.pinned_by_size.iter().collect();
-    sizes.sort_by_key(|(_, pinned)| std::cmp::Reverse(**pinned));
-    let named = sizes.into_iter().map(|(size, pinned)| match size {
-        0 => ("large blocks".into(), *pinned),
-        size => (format!("blocks of {}", bytes(*size)), *pinned),
-    });
+fn by_size(census: &Census) -> Vec<Line> {
+    let mut sizes: Vec<_> = census.sizes.iter().collect();
+    sizes.sort_by_key(|row| std::cmp::Reverse(row.pinned));
+    let named = sizes
+        .into_iter()
+        .map(|row| (class(row.block_size), row.pinned));
     list("Size classes that pin most:", named)
+}
+
+/// What a size class is called.
+pub(super) fn class(block_size: usize) -> String {
+    match block_size {
+        0 => "large blocks".into(),
+        size => format!("blocks of {}", bytes(size)),
+    }
 }
 
 /// A title and the first few of a list; nothing where there is nothing.
@@ -162,11 +179,11 @@ pub fn why_json(why: &Why, pid: i32, command: &str) -> Value {
         "pid": pid,
         "command": command,
         "verdict": name,
-        "parts": parts(why).into_iter().map(part).collect::<serde_json::Map<_, _>>(),
+        "parts": parts(&why.moment.parts).into_iter().map(part).collect::<serde_json::Map<_, _>>(),
         "seconds": why.seconds,
         "in_use_bytes_a_second": why.trend.rate,
         "is_steady": why.trend.is_steady,
         "grown": why.grown.iter().map(grown).collect::<Vec<_>>(),
-        "types": why.census.types.iter().map(row_json).collect::<Vec<_>>(),
+        "types": why.moment.census.types,
     })
 }
