@@ -334,7 +334,7 @@ pub fn make_room(registry: &mut Registry) -> bool {
     true
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Registry, make_room};
     use proptest::prelude::*;
