@@ -260,6 +260,7 @@ int main(int count, char **arguments)
 
     require_pymalloc();
     want_small_pages();
+    want_processor();
     if (count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]))
         return 0;
     FAIL("usage: %s twice|phases|dropped|runs|bounded|calls", arguments[0]);

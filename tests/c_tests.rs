@@ -68,7 +68,7 @@ programs! {
     short_threads: "short_threads.c", [], 120, [linked: Linked, preloaded: Preloaded];
     producer_and_consumer: "producer_consumer.c", ["pair"], 120, [linked: Linked, preloaded: Preloaded];
     sleeping_owner: "producer_consumer.c", ["sleeper"], 60, [linked: Linked, preloaded: Preloaded];
-    exhaustion: "exhaustion.c", [], 120, [linked: Linked, preloaded: Preloaded];
+    exhaustion: "exhaustion.c", [], 300, [linked: Linked, preloaded: Preloaded];
     map_limit: "map_limit.c", ["large"], 60, [linked: Linked, preloaded: Preloaded];
     map_limit_small: "map_limit.c", ["small"], 180, [preloaded: Preloaded];
     retained_of_two_buffers: "retained.c", ["twice"], 60, [preloaded: Preloaded];
