@@ -4,7 +4,8 @@
 //! names.
 //!
 //! What must hold: only pools that the heap owns are in its slot map. A pool is not there while remote frees wait in it, or while pages of it are purged: the
-//! thread's next free into it then takes the slow path, which looks after either.
+//! thread's next free into it then takes the slow path, which looks after either. Blocks that wait are looked for last (`SlotMap::settle`), since
+//! others post them at any time.
 
 use super::bin::Bin;
 use super::slot_map::SlotMap;
@@ -63,17 +64,12 @@ impl Front {
 
     /// Enters a used pool in the slot map as it is now, or takes it out if it must not be there. Only for the heap's thread, under the heap's lock.
     pub fn enter(&self, pool: &Pool) {
-        match may_be_in_slot_map(pool) {
-            true => {
+        match pool.has_purged_pages() {
+            true => self.map.void(pool),
+            false => {
                 self.map.enter(pool, self.bin(pool.class()));
                 self.map.settle(pool);
             }
-            false => self.map.void(pool),
         }
     }
-}
-
-/// Whether the heap's thread may free into a used pool without the heap's lock.
-pub fn may_be_in_slot_map(pool: &Pool) -> bool {
-    pool.remote.count() == 0 && !pool.has_purged_pages()
 }

@@ -16,7 +16,7 @@
 
 use super::abandoned::ABANDONED;
 use super::active;
-use super::front::{Front, may_be_in_slot_map};
+use super::front::Front;
 use super::heap::Heap;
 use super::supply;
 use super::usedpools::UsedPools;
@@ -67,7 +67,8 @@ fn fill(used: &mut UsedPools, front: &Front, class: usize) -> bool {
     let (mut found, mut exhausted) = (0, 0);
     // Those that gave all they had stay in front: the next time they are given up, should nothing be freed into them by then.
     while let Some(pool) = used.of(class).iter().nth(exhausted) {
-        let in_slot_map = may_be_in_slot_map(pool);
+        // Others made it void when the first block waited, a scan when it purged pages.
+        let in_slot_map = pool.remote.count() == 0 && !pool.has_purged_pages();
         // What is unscanned there is forgotten right away.
         pool.collect_into_local();
         let (blocks, count) = pool.take_all();

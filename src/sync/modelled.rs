@@ -136,11 +136,6 @@ macro_rules! atomic {
             }
 
             #[track_caller]
-            pub fn store(&self, value: $value, order: Ordering) {
-                self.known().store(value, order)
-            }
-
-            #[track_caller]
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
                 step();
                 self.known().swap(value, order)
@@ -175,6 +170,30 @@ macro_rules! atomic {
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 atomic!(AtomicPtr<T>, *mut T);
+
+impl AtomicU32 {
+    #[track_caller]
+    pub fn store(&self, value: u32, order: Ordering) {
+        self.known().store(value, order)
+    }
+}
+
+impl<T: 'static> AtomicPtr<T> {
+    #[track_caller]
+    pub fn store(&self, value: *mut T, order: Ordering) {
+        self.known().store(value, order)
+    }
+}
+
+impl AtomicU64 {
+    /// Loom does not order a plain store after a compare-and-swap that came first, unless they happen one before the other: it would go on giving the
+    /// older value. In a swap it sees the order. Only relaxed: a swap would continue another thread's release sequence, which a store ends.
+    #[track_caller]
+    pub fn store(&self, value: u64, order: Ordering) {
+        assert_eq!(order, Ordering::Relaxed);
+        self.known().swap(value, order);
+    }
+}
 
 /// A number that each run begins anew. Its changes are ordered with nothing, and loom does not explore them.
 pub struct Figure(usize);

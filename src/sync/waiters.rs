@@ -90,8 +90,9 @@ impl Waiters {
     #[inline(always)]
     pub fn release(&self, unlock: impl FnOnce()) {
         unlock();
-        // Release: whoever announces itself afterwards acquires the unlocking. Acquire: it stays in front.
-        if self.word.swap(NONE, Ordering::AcqRel) == SOME {
+        // Release: whoever announces itself afterwards acquires the unlocking. What was announced before says only that somebody may be asleep: nothing
+        // to acquire.
+        if self.word.swap(NONE, Ordering::Release) == SOME {
             self.wake();
         }
     }
@@ -112,8 +113,9 @@ impl Waiters {
     }
 
     fn announce(&self) {
-        // Acquire: what was unlocked before the word was taken is seen by the try that follows. Release: the tries before stay in front.
-        self.word.swap(SOME, Ordering::AcqRel);
+        // Acquire: what was unlocked before the word was taken is seen by the try that follows. The tries before have failed and changed nothing: nothing
+        // to release.
+        self.word.swap(SOME, Ordering::Acquire);
     }
 
     /// Sleeps until it is woken, if the word still says that it may.
@@ -195,17 +197,21 @@ mod model {
                 }
             }
 
+            /// As the mutex tries: one compare-and-swap. One that fails is a load, and may find a value that is no more the latest. Loom
+            /// gives a compare-and-swap the latest always, so that a load goes before.
+            fn attempt(&self) -> Option<()> {
+                if self.word.load(Ordering::Relaxed) {
+                    return None;
+                }
+                let locked =
+                    self.word
+                        .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+                locked.ok().map(|_| ())
+            }
+
             /// Locks, counts, and unlocks.
             fn use_once(&self) {
-                self.waiters.acquire(|| {
-                    let locked = self.word.compare_exchange(
-                        false,
-                        true,
-                        Ordering::Acquire,
-                        Ordering::Relaxed,
-                    );
-                    locked.ok()
-                });
+                self.waiters.acquire(|| self.attempt());
                 // SAFETY: loom lets nobody else in meanwhile.
                 self.times.with_mut(|times| unsafe { *times += 1 });
                 self.waiters

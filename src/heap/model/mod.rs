@@ -100,13 +100,23 @@ type Ends = Arc<Mutex<BTreeSet<String>>>;
 /// try the checks; `LOOM_MAX_PREEMPTIONS` overrides it). `run` gets the owner of a used pool whose blocks are all in
 /// use, and whose bin takes none. Each of `expected` must be met in one of the runs, and nothing else.
 fn check(preemptions: usize, expected: &[&str], run: impl Fn(Thread) + Send + Sync + 'static) {
+    check_carved(BLOCKS, preemptions, expected, run);
+}
+
+/// The same with a pool of which so many blocks are carved, and in use. If not all are, its next event is when it is empty.
+fn check_carved(
+    carved: usize,
+    preemptions: usize,
+    expected: &[&str],
+    run: impl Fn(Thread) + Send + Sync + 'static,
+) {
     let mut builder = Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.max_branches = 10_000;
     let ends = Ends::default();
     let place = Place::new();
     let met = ends.clone();
-    builder.check(move || run(Thread::first(&place, met.clone())));
+    builder.check(move || run(Thread::first(&place, carved, met.clone())));
     let expected = expected.iter().map(|end| end.to_string()).collect();
     assert_eq!(*ends.lock().unwrap(), expected);
 }
@@ -122,7 +132,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn first(place: &Place, ends: Ends) -> Self {
+    fn first(place: &Place, carved: usize, ends: Ends) -> Self {
         assert_eq!(
             (TABLE[class()].slots, TABLE[class()].blocks),
             (1, BLOCKS as u32)
@@ -141,16 +151,23 @@ impl Thread {
             heap: Some(heap),
             ends,
         };
-        (0..BLOCKS).for_each(|block| assert_eq!(first.allocate(), Some(block)));
+        (0..carved).for_each(|block| assert_eq!(first.allocate(), Some(block)));
         assert!(heap.front.bin(class()).take_all().is_null());
         first
     }
 
     /// Starts another thread, with a heap or without.
     fn start(&self, heap: Option<usize>, run: impl FnOnce(Thread) + 'static) -> Running {
-        let mut other = self.clone();
-        other.heap = heap.map(|heap| self.heaps[heap]);
+        let other = self.with(heap);
         Running(thread::spawn(move || run(other)))
+    }
+
+    /// The same thread from now on, with another heap or without.
+    fn with(&self, heap: Option<usize>) -> Thread {
+        Thread {
+            heap: heap.map(|heap| self.heaps[heap]),
+            ..self.clone()
+        }
     }
 
     fn own_heap(&self) -> &'static Heap {
@@ -200,6 +217,12 @@ impl Thread {
         } else {
             slow_paths::free_foreign(self.heap, self.pool, block);
         }
+    }
+
+    /// Whether the thread frees into the pool without its heap's lock.
+    fn is_in_map(&self) -> bool {
+        let start = ptr::from_ref(self.block(0)) as usize;
+        self.own_heap().slot_table().bin_of(start).is_some()
     }
 
     /// The bin takes one block more than it would.
@@ -263,6 +286,8 @@ impl Thread {
         self.ends.lock().unwrap().insert(end);
         let listed = ABANDONED.adopt(class()).is_some();
         assert_eq!(listed, pool.state() == State::Abandoned);
+        // Nor one that is claimed, which `adopt` passes over.
+        assert_eq!(ABANDONED.count(class()), 0);
         match pool.state() {
             State::Vacant => {
                 assert!(places.is_empty(), "a block is lost");
@@ -289,7 +314,11 @@ impl Thread {
             // SAFETY: a block of the list.
             next = unsafe { &*next }.next();
         }
-        assert_eq!(places.len(), BLOCKS, "a block is lost");
+        assert_eq!(
+            places.len(),
+            pool.carved_blocks() as usize,
+            "a block is lost"
+        );
         self.check_unlisted();
     }
 
@@ -304,9 +333,7 @@ impl Thread {
             State::Used => {
                 let owner = self.heaps.iter().position(|heap| is_owner(&heap));
                 let owner = owner.expect("no thread is left to have it in hand");
-                let start = self.block(0);
-                let table = self.heaps[owner].slot_table();
-                let seen = table.bin_of(ptr::from_ref(start) as usize).is_some();
+                let seen = self.with(Some(owner)).is_in_map();
                 let waits = match (pool.remote.count() > 0, seen) {
                     (false, _) => "",
                     (true, false) => ", a block waits",
