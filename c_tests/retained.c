@@ -17,6 +17,8 @@
 
 /* What may be retained resident in a process whose live blocks are small: the promise. */
 enum { RETAINED = 32 };
+/* A machine that is too slow for what it is to retain, at times, gets so many turns. */
+enum { TRIES = 40 };
 /* What the test itself and the C library need beside the library. */
 enum { OWN = 2 };
 
@@ -176,13 +178,14 @@ static void runs(void)
 static void bounded(void)
 {
     enum { SIZE = 60000, COUNT = 3400 };
-    for (int again = 0; again < 4; again++) {
+    size_t before = 0;
+    for (int again = 0; again < 4 || (again < TRIES && before <= 150 * MIB); again++) {
         for (int i = 0; i < COUNT; i++)
             CHECK((blocks[i] = hide(malloc(SIZE))) && memset(blocks[i], 1, SIZE), "no block");
         for (int i = 0; i < COUNT; i++)
             free(blocks[i]);
+        before = resident();
     }
-    size_t before = resident();
     CHECK(before > 150 * MIB, "only %.1f MiB were retained", mib(before));
     CHECK(hide(malloc(400 * MIB)), "no block of 400 MiB");
     size_t after = resident(), gone = before > after ? before - after : 0;
@@ -231,15 +234,20 @@ static void calls(void)
         CHECK(children[kind] >= 0, "no process");
         if (children[kind] != 0)
             continue;
-        fill_and_free(100 * MIB, 6, 0);
-        for (int again = 0; again < 6; again++) {
-            fill_blocks(400);
-            if (again < 5)
-                free_blocks(400);
+        size_t retained = 0;
+        for (int try = 0; try < TRIES / 6 && retained <= 40 * MIB; try++) {
+            for (size_t i = 0; try > 0 && i < 1000; i++)
+                free(blocks[i]);
+            fill_and_free(100 * MIB, 6, 0);
+            for (int again = 0; again < 6; again++) {
+                fill_blocks(400);
+                if (again < 5)
+                    free_blocks(400);
+            }
+            for (size_t i = 1000; i < LIVE / 400; i++)
+                free(blocks[i]);
+            retained = resident();
         }
-        for (size_t i = 1000; i < LIVE / 400; i++)
-            free(blocks[i]);
-        size_t retained = resident();
         kinds[kind]();
         CHECK(retained > 40 * MIB, "only %.1f MiB were retained", mib(retained));
         CHECK(resident() < 16 * MIB, "kind %zu: %.1f MiB stay of %.1f", kind, mib(resident()), mib(retained));
