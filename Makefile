@@ -50,7 +50,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-mutations test-aarch64 test-old-glibc test-musl check lint deny oldest-rust demo demo-library figures \
+.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-mutations test-aarch64 test-old-glibc test-musl test-musl-aarch64 test-musl-python test-platforms check lint deny oldest-rust demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start bench-latency count-locks install-peers wheel-files wheels test-wheels test-deploy release deb test-deb cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -164,8 +164,18 @@ test-aarch64: ## what can be tested of AArch64 on this machine, by qemu: with pa
 test-old-glibc: ## the programs in C and CPython 3.9 on the C library of Debian 11, 2.31 (SHORT=1: a minute)
 	@scripts/platform install old_glibc && scripts/platform test old_glibc $(if $(filter-out 0,$(SHORT)),--short)
 
-test-musl: ## what can be tested of musl: preloaded, static, and a static Rust program (SHORT=1: two minutes)
+test-musl: ## what can be tested of musl: preloaded, static, a static Rust program, node, cmake and ninja (SHORT=1: two minutes)
 	@scripts/platform install musl && scripts/platform test musl $(if $(filter-out 0,$(SHORT)),--short)
+
+test-musl-aarch64: ## the same on AArch64, by qemu (SHORT=1: minutes)
+	@scripts/platform install musl_aarch64 && scripts/platform test musl_aarch64 $(if $(filter-out 0,$(SHORT)),--short)
+
+test-musl-python: ## CPython, built for musl from Debian's source, and its own tests on the library (ten minutes)
+	@scripts/platform install musl_python && scripts/platform test musl_python
+
+# What every change must pass of them, side by side.
+test-platforms: ## the short lists of the old C library, of musl and of AArch64 (three minutes)
+	@scripts/platform install old_glibc musl aarch64 && scripts/platform test --short old_glibc musl aarch64
 
 check: lint ## formatting and lints, warnings denied
 	@$(CARGO) fmt --all --check

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 
-from runs import Failed, Rust, command, folder, install_packages, lacking, of_cargo
+from runs import Failed, Rust, command, folder, install_packages, lacking, of_cargo, unpack
 
 NAME = "aarch64"
 TARGET = "aarch64-unknown-linux-gnu"
@@ -53,20 +53,9 @@ def install():
     os.makedirs(folder(NAME), exist_ok=True)
     rust = Rust(TARGET)
     install_packages(lacking({**PROGRAMS, **(RUST if rust.is_debians else {})}))
-    if not os.path.exists(os.path.join(ROOT, "complete")):
-        unpack(PACKAGES + (RUST_PACKAGES if rust.is_debians else []))
-
-
-def unpack(packages):
     if not os.path.exists(SOURCES):
         raise Failed(f"no {SOURCES}: what AArch64's programs need is unpacked from the packages of Debian 12")
-    command(["rm", "-rf", ROOT])
-    print("unpacking", *packages, flush=True)
-    command(["mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", f"--include={','.join(packages)}", "bookworm", ROOT, SOURCES])
-    for pattern in UNUSED:
-        command(["find", ROOT, "-name", pattern, "-delete"])
-    with open(os.path.join(ROOT, "complete"), "w", encoding="utf-8"):
-        pass
+    unpack(ROOT, "bookworm", PACKAGES + (RUST_PACKAGES if rust.is_debians else []), ["--architectures=arm64"], unused=UNUSED, sources=[SOURCES])
 
 
 def c_library():
@@ -94,10 +83,21 @@ def library(name):
 
 def build():
     rust, variables = environment()
-    command([rust.cargo, "build", "--quiet", "--release", "--package", "pymalloc-c", "--target", TARGET], **variables)
+    command([rust.cargo, "rustc", "--quiet", "--release", "--package", "pymalloc-c", "--lib", "--target", TARGET, "--", f"-Lnative={c_library_alone()}"], **variables)
     strip = os.path.join(folder(NAME), "libpymalloc.so")
     command(["aarch64-linux-gnu-strip", "-o", strip, library("libpymalloc.so")])
     print(f"{strip}: {os.path.getsize(strip)} bytes", flush=True)
+
+
+def c_library_alone():
+    """A folder with the C library under the name that a linker looks for, and no more. That of the package leads to the loader too, which the library would
+    then name as one that it needs, since Rust's own functions check the stack; and musl has no loader of that name."""
+    place = folder(NAME, "lib")
+    os.makedirs(place, exist_ok=True)
+    link = os.path.join(place, "libc.so")
+    if not os.path.lexists(link):
+        os.symlink(f"{ROOT}/lib/aarch64-linux-gnu/libc.so.6", link)
+    return place
 
 
 def c_tests(runs, page, filters):

@@ -9,7 +9,7 @@ import re
 import subprocess
 
 from aarch64 import of_regrtest
-from runs import command, folder, install_packages, lacking, of_cargo
+from runs import command, folder, install_packages, lacking, of_cargo, unpack
 
 NAME = "old_glibc"
 TARGET = "x86_64-unknown-linux-gnu"
@@ -31,24 +31,7 @@ PYTHON_LONG = [*PYTHON, "test_list", "test_gc", "test_bytes", "test_decimal", "t
 def install():
     os.makedirs(folder(NAME), exist_ok=True)
     install_packages(lacking(PROGRAMS))
-    complete = os.path.join(ROOT, "complete")
-    if not os.path.exists(complete):
-        print("unpacking", *PACKAGES, "of", SUITE, flush=True)
-        command(["rm", "-rf", ROOT])
-        command(["mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(PACKAGES)}", SUITE, ROOT])
-        stay_inside()
-        with open(complete, "w", encoding="utf-8"):
-            pass
-
-
-def stay_inside():
-    """Links of the root lead to its own files, not to those of this machine."""
-    for place, folders, files in os.walk(ROOT):
-        for link in (os.path.join(place, name) for name in folders + files):
-            if os.path.islink(link) and os.readlink(link).startswith("/"):
-                inside = ROOT + os.readlink(link)
-                os.remove(link)
-                os.symlink(os.path.relpath(inside, place), link)
+    unpack(ROOT, SUITE, PACKAGES)
 
 
 def c_library():

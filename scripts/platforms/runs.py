@@ -47,6 +47,43 @@ def install_packages(packages):
                 raise Failed(f"apt-get could not install {' '.join(packages)} ({log.name})")
 
 
+# Of packages that are unpacked without those that they need.
+ALONE = """cd "$1" && export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG && apt-get -qq -o APT::Sandbox::User=root download {packages} &&
+    for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done"""
+
+
+def unpack(root, suite, packages, options=(), alone=(), unused=(), sources=()):
+    """Unpacks packages of a Debian, and what they need, to a folder: nothing is installed, and nothing of them is run. Files like `unused` are left out."""
+    complete = os.path.join(root, "complete")
+    wanted = " ".join([suite, *packages, *alone])
+    if os.path.exists(complete):
+        with open(complete, encoding="utf-8") as file:
+            if file.read() == wanted:
+                return
+    print("unpacking", wanted, flush=True)
+    command(["rm", "-rf", root])
+    hook = [f"--extract-hook={ALONE.format(packages=' '.join(alone))}"] if alone else []
+    command(["mmdebstrap", "--quiet", "--variant=extract", *options, *hook, f"--include={','.join(packages)}", suite, root, *sources])
+    for pattern in unused:
+        command(["find", root, "-name", pattern, "-delete"])
+    stay_inside(root)
+    with open(complete, "w", encoding="utf-8") as file:
+        file.write(wanted)
+
+
+def stay_inside(root):
+    """Links of the root lead to its own files, not to those of this machine."""
+    for place, folders, files in os.walk(root):
+        for link in (os.path.join(place, name) for name in folders + files):
+            if os.path.islink(link) and os.readlink(link).startswith("/"):
+                inside = root + os.readlink(link)
+                os.remove(link)
+                os.symlink(os.path.relpath(inside, place), link)
+    # Newer Debians have but one folder for libraries.
+    if not os.path.lexists(os.path.join(root, "lib")):
+        os.symlink("usr/lib", os.path.join(root, "lib"))
+
+
 class Rust:
     """The Rust that can compile for a target: the one in use if it has the target's libraries, or else Debian's."""
 
@@ -103,10 +140,14 @@ class Runs:
         self.record(what, version, page, passed, failed, time.monotonic() - start)
 
     def end(self, tests):
-        """Writes the record of a list of tests; Failed if any run was."""
+        """Writes the record of a list of tests, and checks it."""
         with open(folder(self.name, "results.json"), "w", encoding="utf-8") as file:
             json.dump({"c_library": self.c_library, "tests": tests, "runs": self.runs}, file, indent=1)
             file.write("\n")
+        self.check()
+
+    def check(self):
+        """Failed if any run was."""
         passed, failed = (sum(run[key] for run in self.runs) for key in ("passed", "failed"))
         print(f"\n{self.name}: {time.monotonic() - self.start:.0f} s\n{passed} passed, {failed} failed", flush=True)
         if failed or not passed:

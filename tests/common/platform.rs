@@ -136,9 +136,10 @@ pub fn platform() -> &'static Platform {
             "" => own(),
             "aarch64" => aarch64(),
             "musl" => musl(),
+            "musl_aarch64" => musl_aarch64(),
             "old_glibc" => old_glibc(),
             other => {
-                panic!("PYMALLOC_TEST_PLATFORM={other}: only aarch64, musl and old_glibc are known")
+                panic!("PYMALLOC_TEST_PLATFORM={other}: no such platform")
             }
         }
     })
@@ -240,6 +241,26 @@ fn musl() -> Platform {
         ],
         left_out: vec![ON_MUSL],
         ..own()
+    }
+}
+
+/// The same on AArch64, under qemu.
+fn musl_aarch64() -> Platform {
+    let emulated = aarch64();
+    let mut platform = musl();
+    platform.name = Some("musl_aarch64");
+    platform.target = "aarch64-unknown-linux-musl".into();
+    let headers = platform.compiler_arguments.pop();
+    headers.expect("the last are those of this machine's processor");
+    platform
+        .compiler_arguments
+        .push("/usr/aarch64-linux-gnu/include".into());
+    platform.left_out.extend(&emulated.left_out);
+    Platform {
+        objcopy: emulated.objcopy,
+        emulator: emulated.emulator,
+        patience: emulated.patience,
+        ..platform
     }
 }
 
