@@ -24,7 +24,7 @@ const PURGE_MILLISECONDS: usize = 100;
 /// second. So what the collector knows is never older than half the life of the process, nor than a second.
 const FIRST_FIGURES_MILLISECONDS: usize = 10;
 const FIGURES_MILLISECONDS: u64 = 1000;
-/// The pause is at least so many times as long as the counting took, which is long in a large heap.
+/// The pause is at least this many times as long as the counting took, which is long in a large heap.
 const COUNTING_PART: u64 = 100;
 
 /// The longest sleep, in milliseconds: a day. Then the thread wakes, and sleeps again.

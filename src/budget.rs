@@ -10,8 +10,8 @@
 //! | freed mappings | 4 MiB | no more | `conf::MAPPING_CACHE` |
 //! | retained, of all kinds | 32 MiB | or an eighth | `retained` |
 //!
-//! What grows is a part of the bytes of pools that may be resident, which holds the free parts of pools as well. What is free in pools before a process has 2 MiB of them
-//! (`pool::events`), and the few empty pools that a heap keeps, count to the third row.
+//! What grows is a part of the bytes of pools that may be resident, which holds the free parts of pools as well. What is free in pools before a
+//! process has 2 MiB of them (`pool::events`), and the few empty pools that a heap keeps, count to the third row.
 //!
 //! What must hold: the first three are `conf::RESIDENT_BUDGET`, and the part that `conf::BUDGET_PART` allows.
 
@@ -47,7 +47,7 @@ pub const UNSCANNED: Share = Share {
 };
 
 impl Share {
-    /// The share in bytes, in a process whose pools have so many bytes resident.
+    /// The share in bytes, in a process whose pools have `resident` bytes resident.
     #[inline]
     pub fn bytes(self, resident: usize) -> usize {
         let growing = resident.checked_div(conf::BUDGET_PART.get() * self.growing_divisor);
@@ -59,10 +59,10 @@ impl Share {
 /// Bytes that all kinds together may retain resident in a small process, 32 MiB. `large` of `make bench`, whose free blocks are twice as
 /// much, takes half as much time again under this limit. Without one, two buffers of 1,000 MiB would leave all of them.
 pub const RETAINED_MOST: usize = 32 << 20;
-/// In a large one they may retain one in so many bytes of what is in use.
+/// In a large one they may retain this part of what is in use (1/8).
 pub const RETAINED_PART: usize = 8;
 
-/// Bytes that all kinds together may retain resident while so many are in use.
+/// Bytes that all kinds together may retain resident while `in_use` are in use.
 pub fn retained(in_use: usize) -> usize {
     RETAINED_MOST.max(in_use / RETAINED_PART)
 }

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 /// of a call of `memset` (`make bench-instructions`).
 const BY_STORES: usize = 128;
 
-/// Calls `each` for the offsets of pieces of 16 bytes that make up the first `bytes` bytes, at least 16, a multiple of that, and at most
+/// Calls `each` for the offsets of pieces of 16 bytes that make up the first `bytes`, at least 16, a multiple of that, and at most
 /// `BY_STORES`. From both ends, so that pieces overlap where the size is no power of two, and branches tell only the power.
 #[inline(always)]
 fn for_each_piece(bytes: usize, each: impl Fn(usize)) {
@@ -26,7 +26,7 @@ fn for_each_piece(bytes: usize, each: impl Fn(usize)) {
     }
 }
 
-/// Clears the first `bytes` bytes of a block, at least 16 and a multiple of that.
+/// Clears the first `bytes` of a block, at least 16 and a multiple of that.
 ///
 /// # Safety
 /// A block of at least that size that nobody else uses.
@@ -42,7 +42,7 @@ pub unsafe fn clear(block: *mut u8, bytes: usize) {
     });
 }
 
-/// Clears the first `bytes` bytes of a block, if there is one, and returns it.
+/// Clears the first `bytes` of a block, if there is one, and returns it.
 ///
 /// # Safety
 /// Null, or a block of at least that size that nobody else uses.
@@ -55,10 +55,10 @@ pub unsafe fn cleared(block: *mut u8, bytes: usize) -> *mut u8 {
     block
 }
 
-/// Copies the first `bytes` bytes of a block to another, and up to 15 behind them.
+/// Copies the first `bytes` of a block to another, and up to 15 behind them.
 ///
 /// # Safety
-/// Two different blocks, each of at least so many bytes, rounded up to a multiple of 16, that nobody else uses.
+/// Two different blocks, each of at least `bytes`, rounded up to a multiple of 16, that nobody else uses.
 #[inline(always)]
 pub unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
     if bytes > BY_STORES {

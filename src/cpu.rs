@@ -4,8 +4,8 @@
 //! - `add_behind`: it does merge the load, the addition and the store. But then it shares what follows between the two halves of `malloc`, by a jump.
 //! - `count_down`: it does not use that the subtraction tells whether zero is left.
 //!
-//! What they mean is what the portable versions say. On x86-64 a plain aligned access is a relaxed atomic one. `make bench-instructions` without each: one instruction
-//! more of a malloc/free pair; without `count_down`, of a free past the bin.
+//! What they mean is what the portable versions say. On x86-64 a plain aligned access is a relaxed atomic one. `make bench-instructions` without
+//! each: one instruction more of a malloc/free pair; without `count_down`, of a free past the bin.
 
 #[cfg(all(target_arch = "x86_64", not(any(portable, loom))))]
 mod x86_64 {

@@ -21,7 +21,7 @@ use crate::alloc::{self, pooled_size};
 use crate::bytes::{clear, cleared};
 use crate::fault::Call;
 use crate::geometry::{BLOCK_ALIGN, MAX_POOLED};
-use crate::heap::{Bin, Heap, MapPlace, SlotTable, after_event};
+use crate::heap::{self, Bin, Heap, MapPlace, SlotTable};
 use crate::os::SMALLEST_PAGE;
 use crate::pool::{Block, Pool};
 use crate::size_class;
@@ -155,14 +155,14 @@ fn free_past_bin(block: &Block, table: SlotTable, place: MapPlace) {
     let pool = table.pool_at(place);
     // At an event, the pool is empty or may have a free page: once in a page's worth of frees at most.
     if pool.push(block) {
-        after_event_of(pool);
+        free_at_event(pool);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn after_event_of(pool: &Pool) {
-    after_event(thread::current(), pool);
+fn free_at_event(pool: &Pool) {
+    heap::free_at_event(thread::current(), pool);
 }
 
 /// Frees a block; null is ignored. Any other pointer that is not that of an allocated block ends the

@@ -58,7 +58,7 @@ impl Table {
         })
     }
 
-    /// Bytes of a table of so many places.
+    /// Bytes of a table of `capacity` places.
     fn size_of(capacity: usize) -> usize {
         capacity * size_of::<Entry>()
     }

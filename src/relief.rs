@@ -10,7 +10,7 @@ use crate::retain;
 use crate::thread;
 use core::ptr;
 
-/// Gives up retained memory of all kinds before so many bytes more are touched, if that raises the peak, as far as one call goes.
+/// Gives up retained memory of all kinds before `bytes` more are touched, if that raises the peak, as far as one call goes.
 #[inline(never)]
 pub fn make_room(bytes: usize) {
     if bytes > 0 {
@@ -33,7 +33,7 @@ pub fn or_after_relief(attempt: impl Fn() -> Option<*mut u8>) -> *mut u8 {
 /// From here on the system is asked first whether it would map so much: no kept memory is to go for an attempt that fails all the same.
 const ASKED_FIRST: usize = 1 << 30;
 
-/// As `relieve`, for so many bytes in one piece. False at once where the system would not map them even if all came back that could: then
+/// As `relieve`, for `size` bytes in one piece. False at once where the system would not map them even if all came back that could: then
 /// nobody walks over anything, and no kept memory is lost. Else true: the attempt itself may have brought something back.
 #[cold]
 pub fn relieve_for(size: usize) -> bool {
@@ -44,7 +44,7 @@ pub fn relieve_for(size: usize) -> bool {
     may_come
 }
 
-/// Whether the system would map so many bytes in one piece if all came back that could.
+/// Whether the system would map `size` bytes in one piece if all came back that could.
 fn could_come(size: usize) -> bool {
     let mappings = mapping::counts();
     let at_most = arena::address_bytes() + mappings.cached_bytes + mappings.lazy_bytes;

@@ -98,7 +98,7 @@ impl<'a> Text<'a> {
         self.number_in(number, 0)
     }
 
-    /// A number in hexadecimal, of at least so many digits.
+    /// A number in hexadecimal, of at least `digits` digits.
     #[inline(never)]
     pub fn hex(&mut self, number: usize, digits: u32) -> &mut Self {
         let needed = (usize::BITS - number.leading_zeros()).div_ceil(4);

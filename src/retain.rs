@@ -40,7 +40,7 @@ const SOON_NANOSECONDS: u64 = 10_000_000;
 /// buffers of 1 to 24 MiB fault twice as many pages on a busy machine (`mappings.c reused`).
 const FORGET_NANOSECONDS: u64 = 200_000_000;
 
-/// Wanted bytes must be asked for again so many times over before any of them stay resident. Once proves nothing: a buffer that a
+/// Wanted bytes must be asked for again this many times over before any of them stay resident. Once proves nothing: a buffer that a
 /// program fills twice is often never filled again. With 4, `large` of `make bench` takes a tenth more time.
 const REPETITIONS: usize = 2;
 
@@ -61,13 +61,13 @@ pub fn now() -> Moment {
     os::coarse_clock()
 }
 
-/// How long a turn of so many bytes may take and still count as soon.
+/// How long a turn of `bytes` may take and still count as soon.
 fn horizon(bytes: usize) -> u64 {
     let pages = (bytes / os::SMALLEST_PAGE) as u64;
     SOON_NANOSECONDS + pages * (TURN_NANOSECONDS * PATIENCE)
 }
 
-/// How long so many bytes must be unused to be forgotten.
+/// How long `bytes` must be unused to be forgotten.
 fn until_forgotten(bytes: usize) -> u64 {
     horizon(bytes).max(FORGET_NANOSECONDS)
 }
@@ -90,14 +90,14 @@ static MOST_HELD: SharedWord = SharedWord::named("most bytes held");
 /// same. Without it twenty spikes of 100 MiB give up, and fault in again, a quarter of what they retain.
 const PEAK_PART: usize = 32;
 
-/// Whether so many bytes, all that may be resident, are a new peak.
+/// Whether `held` bytes, all that may be resident, are a new peak.
 fn is_new_peak(held: usize) -> bool {
     // Relaxed, here and below: an account.
     let most = MOST_HELD.load(Ordering::Relaxed);
     held > most + most / PEAK_PART
 }
 
-/// Whether so many bytes, all that may be resident, raise the peak of the process. To be called before new memory is touched. True only
+/// Whether `held` bytes, all that may be resident, raise the peak of the process. To be called before new memory is touched. True only
 /// if something is wanted, or still to be given back (`in_debt`): that must go first, and then `note_held` is told how much is left.
 /// Below the peak it may stay: a program whose needs come and go between layers would give up what it wants again at once.
 pub fn raises_the_peak(held: usize, in_debt: bool) -> bool {
@@ -110,7 +110,7 @@ pub fn raises_the_peak(held: usize, in_debt: bool) -> bool {
     is_new_peak(held)
 }
 
-/// The process holds so many bytes, though it has given up what it could.
+/// The process holds `held` bytes, though it has given up what it could.
 pub fn note_held(held: usize) {
     if is_new_peak(held) {
         MOST_HELD.fetch_max(held, Ordering::Relaxed);
@@ -216,7 +216,7 @@ impl Retained {
         debug_assert!(self.resident <= self.wanted);
     }
 
-    /// So many bytes went back to the system.
+    /// `bytes` went back to the system.
     #[inline(never)]
     pub fn give_back(&mut self, bytes: usize, now: Moment) {
         if bytes == 0 || conf::RETAIN.get() == 0 {
@@ -232,7 +232,7 @@ impl Retained {
         }
     }
 
-    /// So many bytes that are not resident are asked for. `now` is called only if something was given back.
+    /// `bytes` that are not resident are asked for. `now` is called only if something was given back.
     #[inline]
     pub fn ask(&mut self, bytes: usize, in_use: usize, now: impl FnOnce() -> Moment) {
         if bytes != 0 && self.returned != 0 {
@@ -259,7 +259,7 @@ impl Retained {
         self.latest = now;
     }
 
-    /// So many bytes that were kept lazily serve again.
+    /// `bytes` that were kept lazily serve again.
     #[inline(never)]
     pub fn serve_again(&mut self, bytes: usize, in_use: usize) {
         if self.wanted > 0 && bytes > 0 {
@@ -278,7 +278,7 @@ impl Retained {
         }
     }
 
-    /// So many of the wanted bytes are unused now. True when less is wanted from now on. To be called wherever that changes,
+    /// `unused` of the wanted bytes are unused now. True when less is wanted from now on. To be called wherever that changes,
     /// and from time to time.
     #[inline(never)]
     pub fn observe(&mut self, unused: usize, in_use: usize, now: Moment) -> bool {
@@ -319,7 +319,7 @@ impl Retained {
         self.turns.is_multiple_of(TURNS) && self.observe(unused, in_use, now())
     }
 
-    /// Wants so many bytes less, lazy ones first: somebody else needs the memory. Only the wanted bytes that are `unused` can go. Returns
+    /// Wants `bytes` less, lazy ones first: somebody else needs the memory. Only the wanted bytes that are `unused` can go. Returns
     /// how many must.
     #[inline(never)]
     pub fn give_up(&mut self, bytes: usize, unused: usize) -> usize {

@@ -2,7 +2,7 @@
 //!
 //! `Lock` guards everything that several threads change together (arenas, mappings,
 //! abandoned pools, the lists of a heap). Critical sections are short and never call out
-//! to anything that could allocate. It can be held across `fork`. Who finds it held sleeps in the kernel (`waiters`).
+//! to anything that could allocate. It can be held across `fork`. Whoever finds it held sleeps in the kernel (`waiters`).
 //!
 //! Lock order, outermost first: spare heaps, a heap's lists, those who post to it, abandoned pools,
 //! mappings, arenas, what pools retain. No thread holds the lists of two heaps.
@@ -99,7 +99,7 @@ mod sleeping {
 
         #[inline]
         fn attempt(&self) -> Option<Guard<'_, T>> {
-            // The mutex stays locked, and `Guard` stands for it: it must also wake who waits.
+            // The mutex stays locked, and `Guard` stands for it: it must also wake those that wait.
             mem::forget(self.mutex.try_lock()?);
             self.counts.taken::<T>();
             Some(Guard {
@@ -125,7 +125,7 @@ mod sleeping {
             mem::forget(self.lock());
         }
 
-        /// Ends `hold_for_fork`. Who waits for the lock is woken; in the child nobody does, and to wake nobody does no harm.
+        /// Ends `hold_for_fork`. Whoever waits for the lock is woken; in the child nobody does, and to wake nobody does no harm.
         ///
         /// # Safety
         /// The calling thread, or the thread it was forked from, must hold the lock by `hold_for_fork`.

@@ -30,8 +30,8 @@ pub struct Arena {
     pub(super) starts: AtomicU64,
     /// Slots whose pages may hold old data, free or taken. A free slot that is not dirty reads as zeroes, unless it is lazy.
     pub(super) dirty: Cell<u64>,
-    /// Free slots, of two kinds. A dirty one: whoever released it told that every page of it was written since it was mapped or last purged (so that a pool there is carved at
-    /// once). One that is not dirty is *lazy*: it may hold old data, and the system may take its pages at any moment.
+    /// Free slots, of two kinds. A dirty one: whoever released it told that every page of it was written since it was mapped or last purged (so that
+    /// a pool there is carved at once). One that is not dirty is *lazy*: it may hold old data, and the system may take its pages at any moment.
     pub(super) written: Cell<u64>,
     pub(super) by_count: Links,
     pub(super) by_run: Links,

@@ -111,7 +111,7 @@ pub(super) fn after_release(mut arenas: Guard<'static, Arenas>, emptied: bool) {
     }
 }
 
-/// Retains so many bytes less here, and gives back as many: somebody else is about to map them.
+/// Retains `bytes` less here, and gives back as many: somebody else is about to map them.
 pub fn give_up(bytes: usize) {
     let mut arenas = ARENAS.lock();
     let unused = arenas.unused();

@@ -2,8 +2,8 @@
 //!
 //! What it owns: `ARENAS`, behind the one lock of the arenas; `usable_arenas`, and the counts of slots.
 //!
-//! What must hold: the slots of an arena change by `change` alone, so that buckets and counts follow. Whenever the lock is free, the accounts that are read without it (`account`)
-//! agree with the counts here.
+//! What must hold: the slots of an arena change by `change` alone, so that buckets and counts follow. Whenever the lock is free, the accounts that
+//! are read without it (`account`) agree with the counts here.
 
 use super::account::{in_use_bytes, publish};
 use super::bits::{first_run, longest_run, slots_mask};

@@ -137,7 +137,7 @@ impl AbandonedPools {
     }
 }
 
-// What a thread does with a pool that it has for itself: used, and of no heap.
+// What a thread does with a pool that it has in hand.
 
 /// full or abandoned, and just claimed -> the same, and on no list.
 pub fn unlist_claimed(pool: &Pool) {
@@ -146,13 +146,13 @@ pub fn unlist_claimed(pool: &Pool) {
     }
 }
 
-/// full or abandoned, and just claimed -> used by the calling thread alone.
+/// full or abandoned, and just claimed -> in the caller's hand.
 pub fn take_claimed(pool: &Pool) {
     unlist_claimed(pool);
     pool.take_in_hand();
 }
 
-/// used by the calling thread alone -> full if little of it is free, else abandoned. If it is empty it becomes vacant instead; then it is the
+/// in the caller's hand -> full if little of it is free, else abandoned. If it is empty it becomes vacant instead; then it is the
 /// caller's, to be released.
 #[must_use]
 pub fn abandon(pool: &Pool) -> Option<&Pool> {

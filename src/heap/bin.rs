@@ -143,7 +143,7 @@ impl Bin {
         self.set_room(self.room() - (BLOCK + 1));
     }
 
-    /// Prepares an empty bin for `append`, and for so many blocks.
+    /// Prepares an empty bin for `append`, and for `most` blocks.
     pub fn start(&self, most: u16) {
         debug_assert!(self.is_empty());
         self.most.store(most.into(), Ordering::Relaxed);

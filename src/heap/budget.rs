@@ -107,7 +107,7 @@ fn unused_bytes() -> usize {
     unscanned_bytes().saturating_sub(allowance())
 }
 
-/// Pools give up what they retain, before so many bytes more are asked of the system.
+/// Pools give up what they retain, before `bytes` more are asked of the system.
 pub fn give_up(bytes: usize) {
     retained::give_up(bytes, unused_bytes());
 }

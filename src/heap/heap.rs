@@ -176,7 +176,7 @@ impl Heap {
         self.front.map.table()
     }
 
-    /// Gives the slot map a larger table when so many pools have evicted each other that it is worth it. `publish` makes it the one
+    /// Gives the slot map a larger table when it is worth it: many pools have evicted each other. `publish` makes it the one
     /// that the thread reads. Only for the heap's thread, which holds no lock: nobody waits while the system maps.
     #[inline]
     pub fn widen_map_if_contested(&self, publish: impl FnOnce(SlotTable)) {

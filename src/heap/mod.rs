@@ -55,7 +55,7 @@ pub use bin::Bin;
 pub use budget::{decay, give_up};
 pub use heap::Heap;
 pub use slot_map::{MapPlace, SlotTable, VoidTable};
-pub use slow_paths::{after_event, free_foreign, free_own, refill};
+pub use slow_paths::{free_at_event, free_foreign, free_own, refill};
 pub use trim::{counts, open_full_pools, relieve, trim};
 pub use verify::is_free;
 

@@ -23,7 +23,7 @@ use super::usedpools::UsedPools;
 use crate::pool::{Pool, State};
 use crate::size_class::TABLE;
 
-/// A bin is filled from several pools until it has so many blocks. With 1, `1-17 KiB random` of `make bench-instructions` takes a sixth
+/// A bin is filled from several pools until it has this many blocks. With 1, `1-17 KiB random` of `make bench-instructions` takes a sixth
 /// more instructions.
 const ENOUGH: u32 = 8;
 

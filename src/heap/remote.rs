@@ -13,9 +13,9 @@
 //!   free_all               blocks from a bin, one after the other
 //! ```
 //!
-//! What must hold: a block that is not posted yet keeps its pool alive, so the thread that frees it may look at the pool. After the post it may not. A pool without a
-//! block that its owner could still free goes back here, as its owner may sleep for ever. Nothing is scanned here: `free` hands the heap's
-//! lock back where that may be due.
+//! What must hold: a block that is not posted yet keeps its pool alive, so the thread that frees it may look at the pool. After the post it may not.
+//! A pool without a block that its owner could still free goes back here, as its owner may sleep for ever. Nothing is scanned here: `free` hands the
+//! heap's lock back where that may be due.
 
 use super::abandoned;
 use super::active;
@@ -96,7 +96,7 @@ fn concerns_owner(pool: &Pool) -> bool {
 #[cold]
 fn free_under_lock(pool: &Pool, block: &Block, start: usize) -> Option<Pushed> {
     let Some(owner) = Heap::of_owner(pool.owner()) else {
-        // Without an owner: whoever is giving it up or claiming it is about to finish.
+        // No heap's any more: whoever takes it in hand, gives it up or claims it is about to finish.
         return Some(pool.remote.push_or_claim(block, start));
     };
     // With more blocks in use than there are threads, those that post at once hardly free the last. A hint, as `concerns_owner` is.
@@ -159,7 +159,7 @@ fn free_claimed_without_heap(pool: &Pool, block: &Block) {
         return supply::release(pool);
     }
     if event {
-        pool.after_event();
+        pool.count_event();
         if budget::is_used_up() {
             pool.purge_free_pages();
         }

@@ -82,7 +82,7 @@ pub fn every(_: &Pool) -> bool {
     true
 }
 
-/// Purges the pools of a class that are `wanted`, from the first on, until one is not, and at most so many. They go back behind the heap's others, or with
+/// Purges the pools of a class that are `wanted`, from the first on, until one is not, and at most `most`. They go back behind the heap's others, or with
 /// `abandons` to everyone. True when there were free pages, or an empty pool. What is left of `most` is told.
 #[inline(never)]
 pub fn purge_first<'a>(
@@ -110,8 +110,8 @@ pub fn purge_first<'a>(
     (used, any)
 }
 
-/// Scans the heap's pools with unscanned blocks, at most so many; what is left of `most` is told. With several threads each pool that was scanned is abandoned, since
-/// this thread may sleep for ever from now on, while others free what it has in there.
+/// Scans the heap's pools with unscanned blocks, at most `most`; what is left of `most` is told. With several threads each pool that was scanned is
+/// abandoned, since this thread may sleep for ever from now on, while others free what it has in there.
 #[cold]
 #[inline(never)]
 pub fn unscanned<'a>(
@@ -157,7 +157,7 @@ fn begin_next_class(heap: &Heap, used: &mut UsedPools) -> Option<usize> {
     Some(class)
 }
 
-/// Moves the next pools of a class that are `wanted` to its front, at most so many. Those with an event most recently are at the back, where it begins.
+/// Moves the next pools of a class that are `wanted` to its front, at most `most`. Those with an event most recently are at the back, where it begins.
 fn gather(used: &mut UsedPools, class: usize, wanted: Wanted, most: usize, passes: &mut usize) {
     let found = PoolList::new();
     let mut room = most;
@@ -180,7 +180,7 @@ fn gather(used: &mut UsedPools, class: usize, wanted: Wanted, most: usize, passe
     }
 }
 
-/// Purges the free pages of abandoned pools of a class, at most so many: of all of them, or only of those that have unscanned blocks, which
+/// Purges the free pages of abandoned pools of a class, at most `most`: of all of them, or only of those that have unscanned blocks, which
 /// are in front. True when there were any. What is left of `most` is told.
 #[inline(never)]
 pub fn purge_abandoned(class: usize, most: &mut usize, only_unscanned: bool) -> bool {

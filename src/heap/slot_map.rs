@@ -1,23 +1,25 @@
 //! The slot map: how a thread's `free` tells whether a pointer is a block of one of the thread's own pools.
 //!
-//! What it owns: which table a heap has, and when it gets a larger one. For every slot of the pools that a heap owns, its table (`table`) has an entry, at the place that
-//! the slot's address selects: where the pool starts, how its blocks are told, and which bin takes them. For any address at all, one multiplication and one comparison
-//! then decide whether it is the start of a block that was handed out, in a pool of this very heap: ownership, validity and
-//! position together. Null, pointers to elsewhere and blocks of others all fail the same comparison.
+//! What it owns: which table a heap has, and when it gets a larger one. For every slot of the pools that a heap owns, its table (`table`) has an
+//! entry, at the place that the slot's address selects: where the pool starts, how its blocks are told, and which bin takes them. For any address at
+//! all, one multiplication and one comparison then decide whether it is the start of a block that was handed out, in a pool of this very heap:
+//! ownership, validity and position together. Null, pointers to elsewhere and blocks of others all fail the same comparison.
 //!
 //! It is a cache of what the pools' headers say. Two pools whose slots select the same place are both served, one of them on
 //! the slow path, where it *evicts* the other from its place. A void entry is always right.
 //!
 //! The table starts small, since each thread costs that much, and grows when evictions have cost more than a larger one does. The
-//! larger one starts void: each pool enters it when its thread next frees into it. A heap whose thread has ended has its first table again, or one not much larger.
+//! larger one starts void: each pool enters it when its thread next frees into it. A heap whose thread has ended has its first table again, or one
+//! not much larger.
 //!
 //! What must hold:
 //! - An entry that is not void describes a pool that the heap owns, as its header does.
 //! - Entries are changed under the heap's lock. The heap's thread reads them without it, and only that thread enters pools.
-//! - Others make the entries of a pool void into which they have freed, with the heap's lock or with `posting`. The thread then comes by the heap's lock at its next free.
-//!   If it reads the entry at that very moment, its free behaves as if it had come first, which is safe. A pool that others give back has no block left that the thread could free.
-//! - Nobody reaches a table that is unmapped. Others reach it by the heap, under the heap's lock or under `posting`, and it is replaced under both. The heap's thread
-//!   reaches it by a word of its own, which is set before the heap's lock is given back.
+//! - Others make the entries of a pool void into which they have freed, with the heap's lock or with `posting`. The thread then comes by the heap's
+//!   lock at its next free. If it reads the entry at that very moment, its free behaves as if it had come first, which is safe. A pool that others
+//!   give back has no block left that the thread could free.
+//! - Nobody reaches a table that is unmapped. Others reach it by the heap, under the heap's lock or under `posting`, and it is replaced under both.
+//!   The heap's thread reaches it by a word of its own, which is set before the heap's lock is given back.
 
 mod table;
 
@@ -33,21 +35,22 @@ use crate::sync::{Lock, compiler_fence, fence};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// A table grows to so many times its size, or at once to one with a place for each slot that a thread has on average.
+/// A table grows to this many times its size, or at once to one with a place for each slot that a thread has on average.
 const GROWTH: usize = 4;
 
 /// The largest: 2^22 slots of 16 KiB are 64 GiB, for 128 MiB of addresses, of which pages are touched where pools are.
 const MOST_PLACES: usize = 1 << 22;
 
-/// A larger table is worth as many evictions as a thread has slots on average: each of its pools enters it by a free that costs as much as one. It is worth at least so many, and
-/// at most one for two places of the table. Measure `spread` of `c_tests/slot_map.c`.
+/// A larger table is worth as many evictions as a thread has slots on average: each of its pools enters it by a free that costs as much as one. It is
+/// worth at least this many, and at most one for two places of the table. Measure `spread` of `c_tests/slot_map.c`.
 const LEAST_EVICTIONS: usize = FIRST_PLACES / 2;
 
-/// The tables of all threads, were they as large as the new one, may take this part (1/8) of what is resident in pools. Beyond that it must be worth more evictions, in proportion:
-/// two pools of a small heap that collide by chance are to cost few addresses, but not to slow their thread down for ever.
+/// The tables of all threads, were they as large as the new one, may take this part (1/8) of what is resident in pools. Beyond that it must be worth
+/// more evictions, in proportion: two pools of a small heap that collide by chance are to cost few addresses, but not to slow their thread down for
+/// ever.
 const TABLES_PART: usize = 8;
 
-/// A heap without a thread keeps a table of so many places for the next thread, which may be much like the last...
+/// A heap without a thread keeps a table of at most this size for the next thread, which may be much like the last...
 const KEPT_PLACES: usize = FIRST_PLACES * GROWTH;
 /// ... as long as no more do: 2 MiB. Without it `thread-lifetimes` of `make bench`, on four threads, takes a sixth more page faults.
 const MOST_KEPT: usize = 16;

@@ -5,7 +5,7 @@
 //! ```text
 //!   refill         malloc, the bin of the class is empty
 //!     refill::from_own, heaps::rescue_orphans, refill::from_others
-//!   after_event    free, the countdown of a pool of the thread's own is at zero
+//!   free_at_event  free, the countdown of a pool of the thread's own is at zero
 //!   free_own       free, a pool of the thread's own that is not in the slot map
 //!   free_foreign   free, any other pool
 //!     remote::free
@@ -51,8 +51,8 @@ pub fn refill(heap: &Heap, class: usize) -> *mut u8 {
     block
 }
 
-/// After the countdown of a pool of the heap has reached zero. Only for the heap's thread.
-pub fn after_event(heap: &Heap, pool: &Pool) {
+/// The rest of a free into a pool of the heap that made its countdown zero. Only for the heap's thread.
+pub fn free_at_event(heap: &Heap, pool: &Pool) {
     heap.front.bin(pool.class()).recount_if_due();
     budget::decay_in_turn(&heap.turns);
     let mut used = heap.lock();

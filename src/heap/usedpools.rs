@@ -132,7 +132,7 @@ impl UsedPools {
         } else if pool.remote.count() == pool.in_use() {
             self.give_back_empty(front, pool);
         } else {
-            let bytes = pool.after_event();
+            let bytes = pool.count_event();
             self.count_unscanned(pool, bytes);
             self.move_to_back(pool);
         }
@@ -192,7 +192,7 @@ impl UsedPools {
 
     // Used pools that go.
 
-    /// used by the heap -> used by the calling thread alone. The pool is on no list then.
+    /// the heap's -> in the caller's hand. The pool is on no list then.
     pub fn take_out(&mut self, front: &Front, pool: &Pool) {
         self.keep_no_more(pool);
         self.remove(pool);
@@ -200,7 +200,7 @@ impl UsedPools {
         pool.take_from_heap();
     }
 
-    /// used by the calling thread alone -> used by the heap, behind its others, so that it drains. True if it is empty and so becomes vacant instead.
+    /// in the caller's hand -> the heap's, behind its others, so that it drains. True if it is empty and so becomes vacant instead.
     pub fn put_back(&mut self, front: &Front, pool: &Pool) -> bool {
         pool.return_to_heap(front.as_owner());
         self.of(pool.class()).push_back(pool);
@@ -217,14 +217,14 @@ impl UsedPools {
         false
     }
 
-    /// used by the calling thread alone -> abandoned, full, or vacant if it is empty.
+    /// in the caller's hand -> abandoned, full, or vacant if it is empty.
     pub fn abandon(&mut self, pool: &Pool) {
         if let Some(vacant) = abandoned::abandon(pool) {
             self.vacant.push_back(vacant);
         }
     }
 
-    /// used by the heap, and empty -> vacant, and the caller's.
+    /// the heap's, and empty -> vacant, and the caller's.
     pub fn take_out_empty(&mut self, front: &Front, pool: &Pool) {
         debug_assert!(pool.in_use() == 0);
         self.keep_no_more(pool);
@@ -233,7 +233,7 @@ impl UsedPools {
         pool.become_vacant();
     }
 
-    /// used by the heap, and empty once remote frees are collected -> vacant, to be released with the lock given back.
+    /// the heap's, and empty once remote frees are collected -> vacant, to be released with the lock given back.
     #[inline(never)]
     pub fn give_back_empty(&mut self, front: &Front, pool: &Pool) {
         pool.collect_into_local();

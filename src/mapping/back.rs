@@ -61,7 +61,7 @@ fn make_room_in(stuck: &mut Entry) -> bool {
     matches!(old, (Some(_), Some(_)))
 }
 
-/// So many bytes that read as zeroes, out of a stuck mapping.
+/// `bytes` that read as zeroes, out of a stuck mapping.
 pub fn stuck_memory(bytes: usize) -> Option<NonNull<u8>> {
     take_stuck(os::round_to_pages(bytes)?, os::page_size())
 }
@@ -113,7 +113,7 @@ pub fn allocate_stuck(size: usize) -> Option<NonNull<u8>> {
     NonNull::new(entry.address as *mut u8)
 }
 
-/// So many bytes out of a stuck mapping, at a multiple of `align`, for an arena. They read as zeroes, and are the caller's.
+/// `size` bytes out of a stuck mapping, at a multiple of `align`, for an arena. They read as zeroes, and are the caller's.
 #[inline(never)]
 pub fn take_stuck(size: usize, align: usize) -> Option<NonNull<u8>> {
     let entry = MAPPINGS.lock().stuck.take(size, align)?;

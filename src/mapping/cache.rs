@@ -73,7 +73,7 @@ impl Kept {
         self.whole.size - self.written
     }
 
-    /// Takes so many bytes off the start, which are written.
+    /// Takes `bytes` off the start, which are written.
     fn split_start(&mut self, bytes: usize) -> Entry {
         debug_assert!(bytes <= self.written);
         self.written -= bytes;
@@ -82,7 +82,7 @@ impl Kept {
         start
     }
 
-    /// Takes so many bytes off the end.
+    /// Takes `bytes` off the end.
     fn split_end(&mut self, bytes: usize) -> Entry {
         self.whole.size -= bytes;
         self.lazy = self.lazy.saturating_sub(bytes);
@@ -200,7 +200,7 @@ impl Cache {
         Some(self.take_end(index, unwritten))
     }
 
-    /// Takes so many bytes, whole pages, off the end of the oldest mapping; with `resident` of the oldest that is not lazy. Not all of it:
+    /// Takes `bytes`, whole pages, off the end of the oldest mapping; with `resident` of the oldest that is not lazy. Not all of it:
     /// a joined one may be most of the cache.
     pub fn take_oldest_end(&mut self, bytes: usize, resident: bool) -> Option<Entry> {
         let (index, _) = self

@@ -57,7 +57,7 @@ fn keep_lazy(lazy: Kept) {
     }
 }
 
-/// Makes so many bytes more of a freed mapping lazy, which is in no table. If the system refuses, the mapping goes back: `None`.
+/// Makes `bytes` more of a freed mapping lazy, which is in no table. If the system refuses, the mapping goes back: `None`.
 #[inline(never)]
 fn made_lazy(kept: Kept, bytes: usize) -> Option<Kept> {
     let (range, lazier) = kept.more_lazy(os::round_to_pages(bytes).unwrap_or(usize::MAX));
@@ -86,7 +86,7 @@ pub fn decay() {
     give_back_surplus();
 }
 
-/// Retains so many bytes less here, and gives them back: somebody else is about to map as many. They would have stayed: so they do not
+/// Retains `bytes` less here, and gives them back: somebody else is about to map as many. They would have stayed: so they do not
 /// count as given back.
 #[inline(never)]
 pub fn give_up(bytes: usize) {

@@ -140,7 +140,7 @@ impl Mappings {
         };
     }
 
-    /// Wants so many bytes less, as far as they are unused. Returns how many must go.
+    /// Wants `bytes` less, as far as they are unused. Returns how many must go.
     pub(super) fn give_up(&mut self, bytes: usize) -> usize {
         let unused = self.unused();
         self.retained.give_up(bytes, unused)

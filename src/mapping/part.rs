@@ -26,7 +26,7 @@ pub(super) fn joined(one: &Entry, other: &Entry) -> Entry {
     }
 }
 
-/// Takes so many bytes off the start.
+/// Takes `bytes` off the start.
 pub(super) fn split_start(entry: &mut Entry, bytes: usize) -> Entry {
     let start = entry.address;
     entry.address += bytes;

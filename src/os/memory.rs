@@ -42,7 +42,7 @@ pub fn map_block(size: usize, align: usize) -> Option<NonNull<u8>> {
     map_aligned_with(ptr::null_mut(), size, align, 0)
 }
 
-/// Whether the system would map a block of so many bytes.
+/// Whether the system would map a block of `size` bytes.
 pub fn could_map_block(size: usize) -> bool {
     // SAFETY: just mapped here, not handed to anyone.
     let goes = |address: NonNull<u8>| unsafe { try_unmap(address.as_ptr(), size) };

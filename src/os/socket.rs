@@ -8,7 +8,7 @@ use super::sizes::SOCKET_NAME as NAME;
 use super::wait::{sleep, timespec};
 use core::ptr;
 
-/// Milliseconds that a caller which insists is given while so many others are waiting that the system takes no more.
+/// Milliseconds that a caller which insists is given while the system's queue is full of others that wait.
 const PATIENCE: u32 = 100;
 
 /// As `sockaddr_un`, for a name that is no file: such a one begins with a zero byte.
@@ -67,7 +67,7 @@ impl Connection {
         let _ = self.0.call(libc::SYS_shutdown, libc::SHUT_WR as usize, 0);
     }
 
-    /// Waits until the other side has closed the connection, so many milliseconds at most, or until a signal comes.
+    /// Waits until the other side has closed the connection, `milliseconds` at most, or until a signal comes.
     #[inline(never)]
     pub fn wait_until_closed(&self, milliseconds: u64) {
         let time = timespec(milliseconds);

@@ -12,7 +12,7 @@ pub(super) fn timespec(milliseconds: u64) -> libc::timespec {
     }
 }
 
-/// Sleeps for so many milliseconds; less if a signal comes.
+/// Sleeps for `milliseconds`; less if a signal comes.
 pub fn sleep(milliseconds: u64) {
     let time = timespec(milliseconds);
     // SAFETY: reads the structure.
@@ -32,7 +32,7 @@ fn futex(word: &AtomicU32, operation: c_int, value: u32, time: *const libc::time
     let _ = unsafe { system_call(libc::SYS_futex, arguments) };
 }
 
-/// Waits while `word` is `value`, for so many milliseconds at most, until `wake` is called for it. It may return early.
+/// Waits while `word` is `value`, for at most `milliseconds`, until `wake` is called for it. It may return early.
 pub fn wait(word: &AtomicU32, value: u32, milliseconds: u64) {
     futex(word, libc::FUTEX_WAIT, value, &timespec(milliseconds));
 }

@@ -8,7 +8,7 @@ use core::ptr;
 impl Pool {
     /// Takes all free blocks out of an owned pool, those on purged pages included. Returns how many they are, and the first.
     pub fn take_all(&self) -> (*const Block, u32) {
-        debug_assert!(self.state() == State::Used);
+        debug_assert!(self.is_used_or_in_hand());
         self.relist_purged_blocks();
         let count = self.carved_blocks() - self.in_use();
         debug_assert_eq!(count, self.local.len());
@@ -30,7 +30,7 @@ impl Pool {
                 .expect(self.carved_blocks(), self.carved_blocks());
         }
         self.set_scanned(false);
-        self.expect_event(self.carved_blocks());
+        self.set_next_event(self.carved_blocks());
     }
 
     /// Carves the next page's worth of blocks of an owned pool that has no free ones, and hands them out, lowest first. One page

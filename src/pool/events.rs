@@ -20,7 +20,7 @@ use crate::sync::{Ordering, SharedWord};
 use core::mem::offset_of;
 use core::ptr;
 
-/// Of the blocks in use in a pool that was scanned, one in so many must be freed before it is scanned again. With 8 the frees of
+/// Of the blocks in use in a pool that was scanned, this part must be freed before it is scanned again. With 8 the frees of
 /// a large heap in random order take a third more instructions; with 2 half the live blocks can hide free pages.
 const RESCAN_PART: u32 = 4;
 
@@ -49,7 +49,7 @@ impl Pool {
     /// Takes a block back into the caller's own pool. True when that is the pool's next event.
     #[inline(always)]
     pub fn push(&self, block: &Block) -> bool {
-        debug_assert!(self.state() == State::Used);
+        debug_assert!(self.is_used_or_in_hand());
         block.become_free(self.local.head());
         self.local.set_head(block);
         // SAFETY: the countdown of the pool, which only its owner writes: the caller.
@@ -64,7 +64,7 @@ impl Pool {
     /// event has passed, which is handled so.
     #[inline]
     pub fn collect_into_local(&self) -> usize {
-        debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
+        debug_assert!(self.is_used_or_in_hand() || self.state() == State::Abandoned);
         match self.remote.count() {
             0 => 0,
             _ => self.collect_waiting(),
@@ -84,7 +84,7 @@ impl Pool {
             _ => {
                 let freed = self.local.span() - self.local.countdown() + collected.count;
                 self.count_freed(freed);
-                self.expect_event(in_use);
+                self.set_next_event(in_use);
                 freed as usize * self.block_size()
             }
         }
@@ -100,10 +100,11 @@ impl Pool {
         self.local.countdown() == 0 && self.in_use() > 0
     }
 
-    /// Handles an event of a used pool that is not empty. Returns the bytes that became unscanned. Only for the owner, under its heap's lock.
+    /// Counts what was freed until this event, and sets the next, of a pool that is not empty. Returns the bytes that became unscanned. Only for the
+    /// owner, under its heap's lock.
     #[inline]
-    pub fn after_event(&self) -> usize {
-        debug_assert!(self.state() == State::Used && self.in_use() > 0);
+    pub fn count_event(&self) -> usize {
+        debug_assert!(self.is_used_or_in_hand() && self.in_use() > 0);
         let (freed, in_use) = (self.local.span(), self.in_use());
         let few = self.was_scanned() && in_use < FEW_A_PAGE * self.pages() as u32;
         let unscanned = match few {
@@ -112,22 +113,22 @@ impl Pool {
             false => freed,
         };
         self.count_freed(unscanned);
-        self.expect_event(in_use);
+        self.set_next_event(in_use);
         unscanned as usize * self.block_size()
     }
 
     /// Counts the blocks in use anew: a thread that a fork left behind may have been between the two halves of a free.
     pub fn recount(&self) {
         debug_assert!(self.state() == State::Used);
-        self.expect_event(self.carved_blocks() - self.local.len() - self.purged_blocks());
+        self.set_next_event(self.carved_blocks() - self.local.len() - self.purged_blocks());
     }
 
-    /// Sets the next event of a pool with so many blocks in use.
-    pub(super) fn expect_event(&self, in_use: u32) {
+    /// Sets the next event of a pool with `in_use` blocks in use.
+    pub(super) fn set_next_event(&self, in_use: u32) {
         self.local.expect(in_use, self.next_span(in_use));
     }
 
-    /// Frees from now to the next event, with so many blocks in use.
+    /// Frees from now to the next event, with `in_use` blocks in use.
     #[inline]
     fn next_span(&self, in_use: u32) -> u32 {
         match self.was_scanned() {
@@ -150,7 +151,7 @@ impl Pool {
         self.unscanned.store(unscanned as u16, Ordering::Relaxed);
     }
 
-    /// So many blocks were freed, and are unscanned.
+    /// `freed` more blocks are unscanned.
     fn count_freed(&self, freed: u32) {
         if freed > 0 {
             self.set_unscanned(self.unscanned() + freed);

@@ -72,7 +72,7 @@ impl FreeList {
         self.span.load(Ordering::Relaxed) as u32
     }
 
-    /// Sets the next event: so many frees from now, of `in_use` blocks.
+    /// Sets the next event: `span` frees from now, of `in_use` blocks.
     pub(super) fn expect(&self, in_use: u32, span: u32) {
         debug_assert!(span <= in_use && (span > 0 || in_use == 0));
         // Relaxed, both: see `set_countdown`.

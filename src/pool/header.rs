@@ -14,7 +14,7 @@ use super::page_set::PageSet;
 use super::remote::RemoteFrees;
 use crate::arena;
 use crate::geometry::{HEADER_SIZE, SLOT_SIZE};
-use crate::layout::layout;
+use crate::layout::{layout, mix};
 use crate::os;
 use crate::size_class::{self, CLASSES, SizeClass};
 use crate::sync::{AtomicPtr, Ordering};
@@ -32,12 +32,14 @@ pub struct Owner(());
 pub enum State {
     /// No pool here: the slots are free, or a large run's. What a zeroed header says.
     Vacant = 0,
-    /// A heap's, or in one thread's hand.
+    /// A heap's.
     Used = 1,
     /// All blocks were in use when its heap gave it up, or nearly all. On no list.
     Full = 2,
     /// On the list of abandoned pools: its thread has ended, or scanned it and may be about to sleep.
     Abandoned = 3,
+    /// In one thread's hand, for a moment: in no list, and no heap's.
+    InHand = 4,
 }
 
 #[repr(C, align(64))]
@@ -66,10 +68,13 @@ pub struct Pool {
 const _: () = assert!(size_of::<Pool>() == HEADER_SIZE);
 
 /// See `layout`.
-pub const LAYOUT: u64 = layout! {
-    FreeList { head, countdown, left }
-    Pool { owner, local, carved, remote, purged, class, state, slots }
-};
+pub const LAYOUT: u64 = mix(&[
+    State::InHand as u64,
+    layout! {
+        FreeList { head, countdown, left }
+        Pool { owner, local, carved, remote, purged, class, state, slots }
+    },
+]);
 
 impl Pool {
     /// The header at an address that `arena` gave.
@@ -150,6 +155,7 @@ impl Pool {
             1 => State::Used,
             2 => State::Full,
             3 => State::Abandoned,
+            4 => State::InHand,
             _ => State::Vacant,
         }
     }

@@ -44,7 +44,7 @@ impl PageSet {
         self.set_bits(self.bits() | pages);
     }
 
-    /// Forgets all pages but the first so many.
+    /// Forgets all pages but the first ones.
     pub(super) fn keep_first(&self, pages: usize) {
         let others = u32::MAX.checked_shl(pages as u32).unwrap_or(0);
         self.set_bits(self.bits() & !others);

@@ -59,10 +59,10 @@ impl Pool {
         pages.count_ones() as usize
     }
 
-    /// The scan: takes the blocks on the wholly free pages of a used pool off its list, and counts these pages as purged. Returns them, for
+    /// The scan: takes the blocks on the wholly free pages of a pool off its list, and counts these pages as purged. Returns them, for
     /// `purge_pages`. Only for the thread that has the pool in hand.
     pub fn unlist_free_pages(&self) -> u32 {
-        debug_assert!(self.state() == State::Used);
+        debug_assert!(self.state() == State::InHand);
         self.collect_into_local();
         self.forget_unscanned();
         if self.in_use() == 0 || self.pages() == 0 {
@@ -78,7 +78,7 @@ impl Pool {
                 .remove(|block| self.pages_of(self.index_of(block)) & free != 0);
             self.purged.add(free);
         }
-        self.expect_event(self.in_use());
+        self.set_next_event(self.in_use());
         free
     }
 

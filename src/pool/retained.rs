@@ -41,7 +41,7 @@ pub fn decay(unused: usize) {
     }
 }
 
-/// Retains so many bytes less: somebody else maps as many. They go back with the next scans. `unused` as for `decay`.
+/// Retains `bytes` less: somebody else maps as many. They go back with the next scans. `unused` as for `decay`.
 pub fn give_up(bytes: usize, unused: usize) {
     if retained_bytes() > 0 && unused > 0 {
         change(|retained| {

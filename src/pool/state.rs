@@ -30,7 +30,7 @@
 //!
 //! | | `state` | `owner` | OWNED | on the list | whose it is |
 //! | --- | --- | --- | --- | --- | --- |
-//! | in hand | Used | null | set | none | a thread scans it, looks at it, leaves it, or frees into it and has no heap |
+//! | in hand | InHand | null | set | none | a thread scans it, looks at it, leaves it, or frees into it and has no heap |
 //! | full, still owned | Full | null | set | none | the thread that gives it up: `try_become_full` fails while remote frees wait, and it is used again |
 //! | full, claimed | Full | null | set | none | a thread is about to make it a heap's, or take it in hand |
 //! | abandoned, claimed | Abandoned | null | set | `ABANDONED`, until the thread takes it off | the same |
@@ -55,6 +55,11 @@ use crate::sync::Ordering;
 use core::ptr;
 
 impl Pool {
+    /// Whether somebody takes blocks from it and puts blocks into it. For assertions of that thread.
+    pub(super) fn is_used_or_in_hand(&self) -> bool {
+        matches!(self.state(), State::Used | State::InHand)
+    }
+
     /// vacant -> a heap's, with no block carved yet, and on no list. The run was just taken for `class`.
     pub fn become_used_first(&self, class: usize, owner: *const Owner) {
         debug_assert!(self.state() == State::Vacant && self.owner().is_null());
@@ -84,23 +89,23 @@ impl Pool {
         debug_assert!(matches!(self.state(), State::Full | State::Abandoned));
         debug_assert!(self.owner().is_null() && self.remote.is_owned());
         debug_assert!(self.local.countdown() > 0);
-        self.set_state(State::Used);
+        self.set_state(State::InHand);
     }
 
-    /// used and nearly full -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even to look at. Whoever claims it
-    /// gets what is free in it.
+    /// a heap's or in the caller's hand, and nearly full -> full, if no remote free came meanwhile. Afterwards the pool is not the caller's, not even
+    /// to look at. Whoever claims it gets what is free in it.
     pub fn try_become_full(&self) -> bool {
-        debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        debug_assert!(self.is_used_or_in_hand() && self.remote.is_owned());
         debug_assert!(self.is_nearly_full());
         // An event would have told of more free blocks than there are.
         debug_assert!(self.local.countdown() > 0 && self.unscanned() == 0);
-        let owner = self.owner();
+        let (state, owner) = (self.state(), self.owner());
         self.set_state(State::Full);
         self.set_owner(ptr::null());
         if self.remote.give_up() {
             return true;
         }
-        self.set_state(State::Used);
+        self.set_state(state);
         self.set_owner(owner);
         false
     }
@@ -108,19 +113,21 @@ impl Pool {
     /// a heap's -> in the caller's hand. The caller has taken it off all lists, under the heap's lock.
     pub fn take_from_heap(&self) {
         debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        self.set_state(State::InHand);
         self.set_owner(ptr::null());
     }
 
     /// in the caller's hand -> the heap's again, under the heap's lock.
     pub fn return_to_heap(&self, heap: *const Owner) {
-        debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        debug_assert!(self.state() == State::InHand && self.remote.is_owned());
         debug_assert!(self.owner().is_null());
+        self.set_state(State::Used);
         self.set_owner(heap);
     }
 
     /// in the caller's hand -> abandoned. It is still the caller's until `try_disown`.
     pub fn become_abandoned(&self) {
-        debug_assert!(self.state() == State::Used && self.remote.is_owned());
+        debug_assert!(self.state() == State::InHand && self.remote.is_owned());
         debug_assert!(self.owner().is_null());
         self.set_state(State::Abandoned);
     }
@@ -133,9 +140,9 @@ impl Pool {
         self.remote.give_up()
     }
 
-    /// used, or abandoned and still the caller's; and empty -> vacant. The caller then releases the slots.
+    /// a heap's, in the caller's hand, or abandoned and still the caller's; and empty -> vacant. The caller then releases the slots.
     pub fn become_vacant(&self) {
-        debug_assert!(matches!(self.state(), State::Used | State::Abandoned));
+        debug_assert!(self.is_used_or_in_hand() || self.state() == State::Abandoned);
         debug_assert!(self.in_use() == 0 && self.remote.is_owned());
         self.forget_pages();
         self.set_state(State::Vacant);

@@ -45,7 +45,7 @@ impl Blocks {
         let carved = pool.carved_blocks();
         let listed = carved.saturating_sub(pool.purged_blocks());
         let in_use = match pool.state() {
-            State::Used | State::Abandoned | State::Full => {
+            State::Used | State::InHand | State::Abandoned | State::Full => {
                 pool.in_use().saturating_sub(pool.remote.count())
             }
             State::Vacant => 0,

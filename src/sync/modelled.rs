@@ -56,8 +56,8 @@ fn address_of<T>(word: &T) -> usize {
 
 struct Owned(cell::UnsafeCell<()>);
 
-/// A step begins of which loom is to try every order with those of other threads. Of the accesses to a word it remembers the last: if that is the load which goes before a
-/// compare-and-swap, it would not try the order in which the latter changes what another thread has loaded.
+/// A step begins of which loom is to try every order with those of other threads. Of the accesses to a word it remembers the last: if that is the
+/// load which goes before a compare-and-swap, it would not try the order in which the latter changes what another thread has loaded.
 pub fn step() {
     struct Steps(explored::AtomicUsize);
     let steps = known(0, || Steps(explored::AtomicUsize::new(0)));

@@ -219,7 +219,7 @@ mod model {
             }
         }
 
-        /// Each of so many threads uses the lock so often.
+        /// Each of the threads uses the lock `uses` times.
         fn check(threads: usize, uses: usize) {
             let mut builder = Builder::new();
             builder.preemption_bound = builder.preemption_bound.or(Some(3));

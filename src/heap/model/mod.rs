@@ -96,14 +96,14 @@ impl Drop for Place {
 /// What the pool was in the end, over all runs of a check.
 type Ends = Arc<Mutex<BTreeSet<String>>>;
 
-/// Explores all runs of `run` in which threads are preempted at most so many times (two show each failure that was put in to
+/// Explores all runs of `run` in which threads are preempted at most `preemptions` times (two show each failure that was put in to
 /// try the checks; `LOOM_MAX_PREEMPTIONS` overrides it). `run` gets the owner of a used pool whose blocks are all in
 /// use, and whose bin takes none. Each of `expected` must be met in one of the runs, and nothing else.
 fn check(preemptions: usize, expected: &[&str], run: impl Fn(Thread) + Send + Sync + 'static) {
     check_carved(BLOCKS, preemptions, expected, run);
 }
 
-/// The same with a pool of which so many blocks are carved, and in use. If not all are, its next event is when it is empty.
+/// The same with a pool of which `carved` blocks are carved, and in use. If not all are, its next event is when it is empty.
 fn check_carved(
     carved: usize,
     preemptions: usize,
@@ -210,7 +210,7 @@ impl Thread {
             if bin.has_room() {
                 bin.push(block);
             } else if heap.slot_table().pool_at(place).push(block) {
-                slow_paths::after_event(heap, self.pool);
+                slow_paths::free_at_event(heap, self.pool);
             }
         } else if self.pool.is_owned_by(heap.as_owner()) {
             slow_paths::free_own(heap, self.pool, block);
@@ -301,6 +301,7 @@ impl Thread {
                 assert!(pool.remote.try_claim());
             }
             State::Used => {}
+            State::InHand => panic!("no thread is left to have it in hand"),
         }
         if pool.state() != State::Used {
             pool.take_in_hand();
@@ -330,9 +331,10 @@ impl Thread {
             State::Vacant => "vacant".into(),
             State::Full => "full".into(),
             State::Abandoned => "abandoned".into(),
+            State::InHand => "in hand".into(),
             State::Used => {
                 let owner = self.heaps.iter().position(|heap| is_owner(&heap));
-                let owner = owner.expect("no thread is left to have it in hand");
+                let owner = owner.expect("a heap's, and the heap's own word says so");
                 let seen = self.with(Some(owner)).is_in_map();
                 let waits = match (pool.remote.count() > 0, seen) {
                     (false, _) => "",

@@ -167,7 +167,7 @@ impl SlotTable {
         table
     }
 
-    /// Maps a table of so many places, all of them void. `None` when the system has no memory.
+    /// Maps a table of `places`, all of them void. `None` when the system has no memory.
     pub fn map(places: usize, bins: *const Bin) -> Option<Self> {
         let size = Self::mapped_bytes(places)?;
         let start = os::map(ptr::null_mut(), size)?.as_ptr();
@@ -191,7 +191,7 @@ impl SlotTable {
         }
     }
 
-    /// Bytes of the mapping that `map` makes for so many places.
+    /// Bytes of the mapping that `map` makes for `places`.
     pub fn mapped_bytes(places: usize) -> Option<usize> {
         os::round_to_pages(ENTRIES + places * size_of::<Entry>())
     }
@@ -284,7 +284,7 @@ impl SlotTable {
     /// Bytes of the blocks of a bin that `bin_of` found.
     #[inline(always)]
     pub fn block_size_of(self, bin: &Bin) -> usize {
-        // Entries of the classes' table lie so many times as far apart as bins: no class is told, which would take four instructions more.
+        // Entries of the classes' table lie `STEP` times as far apart as bins: no class is told, which would take four instructions more.
         const STEP: usize = size_of::<SizeClass>() / size_of::<Bin>();
         const { assert!(size_of::<SizeClass>() == STEP * size_of::<Bin>()) };
         let distance = ptr::from_ref(bin) as usize - self.head().bins.get() as usize;
