@@ -83,9 +83,9 @@ const LARGE_PART: usize = 512;
 /// Parts that are read at once: 1 MiB of pools of one slot.
 const BATCH: usize = 64;
 
-/// Blocks that are believed of any process, for which the table takes 256 MiB; and bytes of large blocks, 4 TiB, whose pages take a minute to be asked
+/// Blocks that are believed of any process, for which the table takes 64 MiB; and bytes of large blocks, 4 TiB, whose pages take a minute to be asked
 /// for. What a process says beyond that is taken for a mistake.
-const MOST_BLOCKS: usize = 1 << 27;
+const MOST_BLOCKS: usize = 1 << 25;
 const MOST_LARGE: usize = 1 << 42;
 
 /// Addresses are looked up by stretches of at least 1 MiB, of which there are at most `MOST_STRETCHES`.

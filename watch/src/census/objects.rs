@@ -50,7 +50,7 @@ const COMPACT_STRING: usize = 40;
 /// No type is larger.
 const MOST_BASIC_SIZE: usize = 1 << 16;
 /// Addresses that are asked about, of types or not: a program has some thousand types.
-const MOST_KNOWN: usize = 1 << 20;
+const MOST_KNOWN: usize = 1 << 18;
 /// A metatype has one of its own, up to `type`.
 const MOST_METATYPES: usize = 8;
 /// Bytes of a name that are told.

@@ -15,6 +15,7 @@ use pymalloc::internals::structures::{
     Entry, Heap, MAPPINGS, PARTS, Pool, Registry, arena, heaps, own_parts, size_of_run,
     table_of_mappings_elsewhere,
 };
+use std::collections::HashSet;
 use std::io;
 use std::ptr;
 use std::sync::Mutex;
@@ -22,9 +23,12 @@ use std::sync::Mutex;
 /// Bytes of an arena that are read: its header and those of its slots.
 const HEADERS: usize = SLOTS * HEADER_SIZE;
 
-/// More heaps and more arenas (4 TiB) than a process has; what the process says beyond that is taken for a mistake.
-const MOST_HEAPS: usize = 1 << 16;
-const MOST_ARENAS: usize = 1 << 22;
+/// What is believed of any process: so many heaps, arenas and mappings, for which the mirror takes 32, 64 and 10 MiB. More threads than heaps at one time, and more mappings than the system
+/// allows by default, are rare; more arenas are believed if these parts of them could be resident.
+const MOST_HEAPS: usize = 1 << 13;
+const MOST_ARENAS: usize = 1 << 14;
+const RESIDENT_PART: usize = 16;
+const MOST_MAPPINGS: usize = 1 << 18;
 
 /// An arena as it was seen.
 #[derive(Clone, Copy)]
@@ -191,7 +195,8 @@ impl Mirror {
     fn copy_heaps(&mut self, memory: &Memory) -> Result<(), Error> {
         let mut count = 0;
         let mut next = heaps::forget();
-        while next != 0 && count < MOST_HEAPS {
+        let mut seen = HashSet::new();
+        while next != 0 && count < MOST_HEAPS && seen.insert(next) {
             if count == self.heaps.len() {
                 self.heaps.push(map(size_of::<Heap>())?);
             }
@@ -210,12 +215,13 @@ impl Mirror {
 
     fn copy_arenas(&mut self, memory: &Memory) -> Result<(), Error> {
         self.bases = arena::take_map().collect();
-        let overflow = read_overflow(memory, &arena::take_overflow())?;
+        let most = MOST_ARENAS.max(memory.resident()?.all / ARENA_SIZE * RESIDENT_PART);
+        let overflow = read_overflow(memory, &arena::take_overflow(), most)?;
         self.bases.extend(overflow);
         // Each once, whatever is in the other's tables.
         self.bases.sort_unstable();
         self.bases.dedup();
-        self.bases.truncate(MOST_ARENAS);
+        self.bases.truncate(most);
         self.make_room(self.bases.len())?;
         let place = |index: usize| self.area.wrapping_add(index * ARENA_SIZE);
         let mut heads: Vec<_> = self
@@ -305,8 +311,9 @@ fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<(), Error> 
 }
 
 /// The arenas in a registry whose table is in the other process.
-fn read_overflow(memory: &Memory, registry: &Registry) -> Result<Vec<usize>, Error> {
-    let entries = read_table(memory, registry.table_elsewhere())?;
+fn read_overflow(memory: &Memory, registry: &Registry, most: usize) -> Result<Vec<usize>, Error> {
+    // A table has up to twice as many places as entries.
+    let entries = read_table(memory, registry.table_elsewhere(), 2 * most)?;
     let bases = entries.into_iter().map(|(address, _)| address);
     Ok(bases
         .filter(|address| arena::may_be_base(*address))
@@ -316,19 +323,20 @@ fn read_overflow(memory: &Memory, registry: &Registry) -> Result<Vec<usize>, Err
 /// The blocks that are mappings of their own, whose table is in the other process: start and bytes.
 fn read_mappings(memory: &Memory) -> Result<Vec<(usize, usize)>, Error> {
     let page = os::page_size();
-    let mut mappings = read_table(memory, table_of_mappings_elsewhere())?;
+    let mut mappings = read_table(memory, table_of_mappings_elsewhere(), MOST_MAPPINGS)?;
     mappings.retain(|(start, size)| {
         *start != 0 && start % page == 0 && *size != 0 && start.checked_add(*size).is_some()
     });
     Ok(mappings)
 }
 
-/// The entries of a registry's table in the other process, empty places included: address and size.
+/// The entries of a registry's table in the other process, empty places included: address and size. No more than so many places are believed.
 fn read_table(
     memory: &Memory,
     (table, capacity): (usize, usize),
+    most: usize,
 ) -> Result<Vec<(usize, usize)>, Error> {
-    let mut bytes = vec![0; capacity.min(MOST_ARENAS) * size_of::<Entry>()];
+    let mut bytes = vec![0; capacity.min(most) * size_of::<Entry>()];
     if capacity == 0 || !memory.read_one(table, &mut bytes)? {
         return Ok(Vec::new());
     }
