@@ -71,6 +71,16 @@ class Census(looking.Test):
                         pins = sorted(told["types"], key=lambda row: -row["pinned_bytes"])
                         self.assertIn("__main__.Session", [row["name"] for row in pins[:5]])
                     self.assertIn(words, self.told("why", "--for", 1, process.pid))
+                    if python == found[-1]:
+                        self.watched(process, words)
+
+    def watched(self, process, words):
+        """The live view's text has the verdict below its head: after one look without a word on growth, later the same as `why`."""
+        first = self.told("watch", "--once", process.pid).splitlines()
+        self.assertRegex(first[1], r"\A(No fragmentation|It is fragmentation|It is not the heap): ")
+        self.assertIn("page floor", " ".join(first[2:5]))
+        later = self.told("watch", "--count", 14, "--interval", 0.5, process.pid).split("\n\n")[-1].splitlines()
+        self.assertTrue(later[1].startswith(words), later[:3])
 
     def test_a_program_without_objects(self):
         for tool in ("/bin/cat", "/usr/bin/cat"):

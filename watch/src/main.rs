@@ -191,6 +191,7 @@ fn print(watch: &mut Watch, form: &Form, count: u64) -> io::Result<()> {
         if form.json {
             output.write_all(&watch.latest().look.json)?;
         } else {
+            watch.count_blocks();
             let glyphs = Glyphs::of_locale();
             for line in view::whole(watch, &Table::default(), &glyphs) {
                 writeln!(output, "{line}")?;

@@ -90,6 +90,9 @@ impl Screen {
         let mut latest = Instant::now();
         // Relaxed: nothing else hangs on it.
         while !ended.load(Ordering::Relaxed) {
+            if !self.paused {
+                watch.count_blocks();
+            }
             terminal.draw(|frame| self.draw(frame, watch))?;
             let due = latest + self.interval;
             let at_rest = self.paused || watch.end().is_some();
@@ -166,8 +169,9 @@ impl Screen {
         let area = frame.area();
         let (width, height) = (area.width as usize, area.height as usize);
         let mut lines = vec![self.title(watch, width)];
-        let figures = view::figures(watch, width);
-        lines.extend(figures.into_iter().map(|line| self.drawn(line)));
+        let figures = view::judged(watch).into_iter();
+        let figures = figures.chain(view::figures(watch, width));
+        lines.extend(figures.map(|line| self.drawn(line)));
         // The title and the line of keys are always there; the table comes next.
         let mut left = height.saturating_sub(lines.len() + 1 + LEAST_TABLE);
 

@@ -1,14 +1,22 @@
-//! A process that is watched: the latest two looks, and the course of its memory before.
+//! A process that is watched: the latest two looks, the course of its memory before, and now and then what that consists of.
 //!
 //! What must hold: there is a latest look from the start on, and it stays when the process ends.
 
 use crate::facts::{self, Facts};
+use crate::moment::{Moment, Parts};
 use crate::outside::{Error, Look, Process};
+use crate::why::Trend;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Looks that the course of memory goes back: as wide as a wide terminal.
 const COURSE: usize = 512;
+
+/// To count the blocks takes time in proportion to memory: it is done again after so many times of that.
+const COST: u32 = 50;
+/// Looks, and seconds between the first and the last, after which it is judged whether what is in use grows.
+const ENOUGH_LOOKS: usize = 10;
+const ENOUGH_SECONDS: f64 = 5.0;
 
 /// All that is known of a moment.
 pub struct Sample {
@@ -20,6 +28,8 @@ pub struct Sample {
 /// Two figures in bytes, look by look, oldest first.
 #[derive(Default)]
 pub struct Course {
+    /// When each look was, in seconds since the first.
+    times: VecDeque<f64>,
     pub resident: VecDeque<usize>,
     pub in_use: VecDeque<usize>,
 }
@@ -32,6 +42,9 @@ pub struct Watch {
     latest: Sample,
     previous: Option<Sample>,
     end: Option<String>,
+    start: Instant,
+    /// What memory consisted of when the blocks were counted; when that was, and how long it took.
+    counted: Option<(Parts, Instant, Duration)>,
 }
 
 fn sample(pid: i32, process: &mut Process) -> Result<Sample, Error> {
@@ -56,6 +69,8 @@ impl Watch {
             process,
             previous: None,
             end: None,
+            start: Instant::now(),
+            counted: None,
         };
         watch.note_course();
         Ok(watch)
@@ -103,7 +118,38 @@ impl Watch {
         self.end.as_deref()
     }
 
+    /// Counts the blocks, for the page floor and the verdict, unless the last count is new enough. A process that ends meanwhile keeps the last one.
+    pub fn count_blocks(&mut self) {
+        let is_new = |(_, at, cost): &(Parts, Instant, Duration)| at.elapsed() < *cost * COST;
+        if self.end.is_some() || self.counted.as_ref().is_some_and(is_new) {
+            return;
+        }
+        let start = Instant::now();
+        if let Ok(moment) = Moment::in_short(&mut self.process) {
+            self.counted = Some((moment.parts, Instant::now(), start.elapsed()));
+        }
+    }
+
+    /// What memory consists of, as of the last count of the blocks.
+    pub fn parts(&self) -> Option<&Parts> {
+        self.counted.as_ref().map(|(parts, ..)| parts)
+    }
+
+    /// How what is in use changes, once enough was seen of it.
+    pub fn trend(&self) -> Option<Trend> {
+        let course = &self.course;
+        let seconds = course.times.back()? - course.times.front()?;
+        let in_use = course.in_use.iter().map(|bytes| *bytes as f64);
+        let points: Vec<_> = course.times.iter().copied().zip(in_use).collect();
+        (points.len() >= ENOUGH_LOOKS && seconds >= ENOUGH_SECONDS).then(|| Trend::of(&points))
+    }
+
     fn note_course(&mut self) {
+        if self.course.times.len() == COURSE {
+            self.course.times.pop_front();
+        }
+        let now = self.start.elapsed().as_secs_f64();
+        self.course.times.push_back(now);
         let whole = &self.latest.look.whole;
         for (course, bytes) in [
             (&mut self.course.resident, whole.resident),

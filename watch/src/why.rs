@@ -32,7 +32,7 @@ pub enum Verdict {
     Fragmented,
     /// Most of it is not the heap's.
     Elsewhere,
-    /// It is in use, and does not grow.
+    /// It is in use, and does not grow as far as is known.
     InUse,
 }
 
@@ -79,14 +79,18 @@ impl Why {
     }
 
     pub fn verdict(&self) -> Verdict {
-        Verdict::of(&self.moment.parts, &self.trend)
+        Verdict::of(&self.moment.parts, Some(&self.trend))
     }
 }
 
 impl Verdict {
-    pub fn of(parts: &Parts, trend: &Trend) -> Self {
-        let doubles = trend.rate * DOUBLES_WITHIN >= parts.in_use as f64;
-        if trend.is_steady && trend.rate > 0.0 && doubles {
+    /// With how what is in use changes, if that is known.
+    pub fn of(parts: &Parts, trend: Option<&Trend>) -> Self {
+        let grows = |trend: &Trend| {
+            let doubles = trend.rate * DOUBLES_WITHIN >= parts.in_use as f64;
+            trend.is_steady && trend.rate > 0.0 && doubles
+        };
+        if trend.is_some_and(grows) {
             Verdict::Growing
         } else if parts.pinned >= LEAST_PINNED && parts.pinned * PINNED_PART >= parts.heap() {
             Verdict::Fragmented

@@ -2,6 +2,8 @@
 
 use super::line::{Line, Tone};
 use super::text::{bytes, number, percent, share};
+use super::why::verdict;
+use crate::moment::Parts;
 use crate::outside::SLOTS;
 use crate::watch::{Sample, Watch};
 
@@ -11,10 +13,17 @@ const GAP: &str = "   ";
 /// A figure of the whole process: its name, and its value as a text.
 type Figure = (&'static str, String);
 
+/// The verdict, once the blocks were counted.
+pub fn judged(watch: &Watch) -> Option<Line> {
+    let text = verdict(watch.parts()?, watch.trend().as_ref());
+    Some(Line::of(Tone::Heading, text))
+}
+
 /// Figures of the whole process, as many to a line as fit.
 pub fn figures(watch: &Watch, width: usize) -> Vec<Line> {
     let figures = in_use(watch)
         .into_iter()
+        .chain(floor(watch))
         .chain(held(watch))
         .chain(moving(watch));
     let mut lines = vec![Line::default()];
@@ -58,6 +67,15 @@ fn in_use(watch: &Watch) -> [Figure; 5] {
         ("utilisation of pools", percent(share(in_pools, pools))),
         ("budget", format!("{used} of {allowed}")),
     ]
+}
+
+/// The page floor, and what of it is not in use, as of the last count of the blocks.
+fn floor(watch: &Watch) -> Vec<Figure> {
+    let figures = |parts: &Parts| {
+        let pinned = bytes(parts.pinned);
+        vec![("page floor", bytes(parts.floor())), ("pinned", pinned)]
+    };
+    watch.parts().map(figures).unwrap_or_default()
 }
 
 /// What the library has from the system.

@@ -22,7 +22,7 @@ use crate::watch::Watch;
 pub use census::{census, census_json};
 pub use classes::{Table, classes};
 pub use difference::difference;
-pub use figures::figures;
+pub use figures::{figures, judged};
 pub use line::{Glyphs, Line, Tone};
 pub use pictures::{arenas, curve};
 pub use pins::{pins, pins_json};
@@ -38,6 +38,7 @@ pub fn whole(watch: &Watch, table: &Table, glyphs: &Glyphs) -> Vec<Line> {
         Tone::Heading,
         format!("process {}: {}", watch.pid, watch.command),
     )];
+    lines.extend(judged(watch));
     lines.extend(figures(watch, PLAIN));
     let (heading, classes) = classes(watch, table, PLAIN, glyphs);
     lines.push(heading);

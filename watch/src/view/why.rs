@@ -18,7 +18,7 @@ const FIGURE: usize = 10;
 /// All of it for a person.
 pub fn why(why: &Why) -> Vec<Line> {
     let mut lines = vec![
-        Line::of(Tone::Heading, verdict(&why.moment.parts, &why.trend)),
+        Line::of(Tone::Heading, verdict(&why.moment.parts, Some(&why.trend))),
         Line::default(),
     ];
     let resident = why.moment.parts.resident;
@@ -44,13 +44,13 @@ pub fn why(why: &Why) -> Vec<Line> {
 }
 
 /// The verdict, as a sentence.
-fn verdict(parts: &Parts, trend: &Trend) -> String {
+pub(super) fn verdict(parts: &Parts, trend: Option<&Trend>) -> String {
     let of = |part: usize, whole: usize| percent(share(part, whole));
     let all = parts.resident;
     match Verdict::of(parts, trend) {
         Verdict::Growing => format!(
             "It looks like a leak: what is in use grows by {} a minute.",
-            bytes((trend.rate * 60.0) as usize)
+            bytes((trend.map_or(0.0, |trend| trend.rate) * 60.0) as usize)
         ),
         Verdict::Fragmented => format!(
             "It is fragmentation: {} of what is resident, {}, are parts of pages that stay for the few blocks in use on them.",
@@ -60,6 +60,10 @@ fn verdict(parts: &Parts, trend: &Trend) -> String {
         Verdict::Elsewhere => format!(
             "It is not the heap: {} of what is resident belongs to files, stacks, or what the program mapped itself.",
             of(parts.files + parts.other, all)
+        ),
+        Verdict::InUse if trend.is_none() => format!(
+            "No fragmentation: {} of what is resident is in use. Whether that grows is seen after some seconds.",
+            of(parts.in_use, all)
         ),
         Verdict::InUse => format!(
             "Neither a leak nor fragmentation: {} of what is resident is in use, and that does not grow.",
