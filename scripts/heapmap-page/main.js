@@ -45,6 +45,7 @@ async function showSnapshot(number) {
   Object.assign(page, { number, snapshot });
   tellAbout(process, number);
   past.show(number, snapshot.head);
+  byId("verdict").textContent = verdict(snapshot.head, process.line);
   figures(snapshot.head);
   classes.show(process, snapshot.head.totals);
   drawMap();

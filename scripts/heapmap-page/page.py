@@ -15,7 +15,7 @@ import snapshots
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # They share one scope; each uses those before it.
-SCRIPTS = ("format.js", "data.js", "map.js", "pool.js", "line.js", "tables.js", "main.js")
+SCRIPTS = ("format.js", "data.js", "map.js", "pool.js", "line.js", "verdict.js", "tables.js", "main.js")
 # How much lighter the colours of the size classes are on a dark page.
 LIFT = 0.06
 

@@ -25,6 +25,9 @@ BRIEF = 0.1
 class Program:
     """What a process ran from the start of a program, or from its fork, to its end, or to that of the process."""
 
+    # Points of a course that are kept, at least half of them.
+    COURSE = 256
+
     def __init__(self, pid, event):
         self.pid, self.parent = pid, event["parent"]
         self.command = event["command"]
@@ -32,6 +35,8 @@ class Program:
         self.began, self.ended = event["time"], None
         # When the last figures came, these, and the table.
         self.told, self.figures, self.table = None, None, ""
+        # What was in use over time: at most `COURSE` of [time, bytes], every so many of those that came.
+        self.course, self.every, self.came = [], 1, 0
         # What it gave to `exit`, if it did.
         self.status = None
         self.how = None
@@ -54,8 +59,20 @@ class Program:
             self.told = event["time"]
             self.figures = {name: event[name] for name in ("resident", "peak", "in_use", "free")}
             self.table = table
+            # By the end a program has freed what it does not leave to the system.
+            if event["event"] != "end":
+                self.note(event["time"], event["in_use"])
         if event["event"] == "end":
             self.status, self.ended = event["status"], event["time"]
+
+    def note(self, time, in_use):
+        """Adds to the course. When that is full, every second one of it is left out, and of what comes from then on."""
+        if self.came % self.every == 0:
+            self.course.append((time, in_use))
+        self.came += 1
+        if len(self.course) > self.COURSE:
+            del self.course[1::2]
+            self.every *= 2
 
     def end(self, how, when=None):
         self.how, self.ended = how, self.ended or when or time.time()

@@ -5,6 +5,10 @@ Owns: nothing but the form. What must hold: what a process shows of itself is pr
 
 import time
 
+import growth
+
+# Programs that are named as growing.
+GROWING = 3
 # As many processes get a line, and as many of them their table: the largest.
 LINES = 200
 TABLES = 8
@@ -74,6 +78,14 @@ def peak(program):
     return program.figures["peak"] if program.figures else 0
 
 
+def growing(programs):
+    """A line for each of those that grew to their end, fastest first."""
+    rates = {program: growth.rate(program.course) for program in programs}
+    for program in sorted(filter(rates.get, rates), key=rates.get, reverse=True)[:GROWING]:
+        rate = mebibytes(rates[program] * 60)
+        yield f"What process {program.pid} had in use grew to the end, by {rate} a minute: a leak, or work that was not done yet."
+
+
 def largest(programs, count):
     """So many of them, in their order."""
     chosen = sorted(programs, key=peak)[-count:]
@@ -88,6 +100,7 @@ def make(processes, name):
     count = len({program.pid for program in programs}) + processes.left_out
     up = duration(max(program.ended or processes.last for program in programs) - processes.began)
     text = [f"{name}: {count} process{'es' if count != 1 else ''} in {up}, with the figures of the end of each, or the last that came"]
+    text += growing(programs)
     shown = largest(programs, LINES)
     width = max(len(ending(program)) for program in shown)
     text.append(COLUMNS.format("ended", width))

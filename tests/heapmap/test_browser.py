@@ -131,6 +131,12 @@ class Browser(drawing.InDirectory):
         self.assertEqual(found["line"].count("L"), 2)
         self.assertEqual((found["marks"], found["cut"], found["overlap"]), ("3", "false", "false"))
 
+    def test_it_opens_on_the_verdict(self):
+        lines = [json.dumps(synthetic.make_snapshot(40 + number, 0.9, time=1_700_000_000 + 10 * number)) + "\n" for number in range(20)]
+        self.draw(lines)
+        # Of a leak the fullest moment is the last one.
+        self.assertRegex(self.act('put("Verdict", at("verdict").textContent);')["verdict"], r"\AIt looks like a leak: what is in use grows by \d+\.\d MiB a minute\.\Z")
+
     def test_without_block_states_there_is_no_line_of_the_page_floor(self):
         self.draw(synthetic.make_lines(3, 3, blocks=False))
         found = self.act("""

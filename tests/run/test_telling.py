@@ -96,6 +96,14 @@ class Telling(installed.Test):
             self.run_it("--stats", sys.executable, "-c", "", stderr=file)
         self.assertEqual([process.how for process in self.told(self.read("said"))], ["exit 0"])
 
+    def test_growth_to_the_end_is_told(self):
+        program = "import time\nkept = []\nfor turn in range({turns}):\n    kept.append(bytes(20000 if turn < {until} else 1))\n    time.sleep(0.01)"
+        told = self.run_it("--stats", sys.executable, "-c", program.format(turns=1200, until=1200)).stderr.splitlines()
+        self.assertRegex(told[1], r"\AWhat process \d+ had in use grew to the end, by 1?\d\d\.\d MiB a minute: a leak, or work that was not done yet\.\Z")
+        # It has what it needs after a quarter of its time.
+        told = self.run_it("--stats", sys.executable, "-c", program.format(turns=1200, until=300)).stderr.splitlines()
+        self.assertRegex(told[1], r"\A +pid  parent ")
+
     def test_a_command_that_is_killed(self):
         program = "import time; kept = [bytes(500) for _ in range(100000)]; time.sleep(2); print('ready', flush=True); time.sleep(60)"
         process = self.start("--stats", sys.executable, "-c", program)
