@@ -130,14 +130,14 @@ pub struct Retained {
     resident: usize,
     /// Wanted bytes that served again, since there are some: each time counts.
     repeated: usize,
-    /// Whether the kind can keep memory lazily.
-    lazily: bool,
+    /// Whether the kind cannot keep memory lazily.
+    resident_only: bool,
     /// Bytes given back and not asked for again yet.
     returned: usize,
     returned_at: Moment,
     /// Bytes given back since any were last asked for again.
     dropped: usize,
-    /// The least of the wanted bytes that was unused since `since`.
+    /// The least of the wanted bytes that was unused since `since`, at which something was first wanted.
     least_unused: usize,
     since: Moment,
     /// How much was unused when that was last told, and when: nothing happened since.
@@ -148,17 +148,17 @@ pub struct Retained {
 }
 
 impl Retained {
-    /// Nothing of a kind that can keep memory lazily.
+    /// Nothing of a kind that can keep memory lazily. All zeroes, so that statics with it take no place in the file.
     pub const fn nothing() -> Self {
         Retained {
             wanted: 0,
             resident: 0,
             repeated: 0,
-            lazily: true,
+            resident_only: false,
             returned: 0,
             returned_at: 0,
             dropped: 0,
-            least_unused: usize::MAX,
+            least_unused: 0,
             since: 0,
             latest_unused: 0,
             latest: 0,
@@ -169,7 +169,7 @@ impl Retained {
     /// Nothing of a kind that cannot. It needs no `REPETITIONS`: its turns are many and small.
     pub const fn nothing_resident() -> Self {
         Retained {
-            lazily: false,
+            resident_only: true,
             ..Retained::nothing()
         }
     }
@@ -193,13 +193,13 @@ impl Retained {
     #[inline(never)]
     fn change(&mut self, wanted: usize, in_use: usize) {
         // Resident bytes were proven before.
-        let proven = !self.lazily
+        let proven = self.resident_only
             || self.resident > 0
             || self.repeated >= wanted.saturating_mul(REPETITIONS);
         let others = retained_bytes().saturating_sub(self.resident);
         let room = budget::retained(in_use).saturating_sub(others);
         let resident = if proven { wanted.min(room) } else { 0 };
-        let wanted = if self.lazily { wanted } else { resident };
+        let wanted = if self.resident_only { resident } else { wanted };
         if wanted == self.wanted && resident == self.resident {
             return;
         }
@@ -337,9 +337,9 @@ impl Retained {
     /// Forgets everything.
     pub fn forget(&mut self) {
         self.change(0, 0);
-        let lazily = self.lazily;
+        let resident_only = self.resident_only;
         *self = Self::nothing();
-        self.lazily = lazily;
+        self.resident_only = resident_only;
     }
 }
 

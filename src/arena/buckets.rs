@@ -13,20 +13,36 @@ use super::header::{Arena, Links};
 use crate::geometry::SLOTS;
 use core::ptr;
 
+/// By what number the arenas are: which links of an arena lead to its neighbours. Handed to each call, so that buckets are all zeroes while they are empty, and take no
+/// place in the file.
+#[derive(Clone, Copy)]
+pub enum By {
+    Count,
+    Run,
+}
+
+impl By {
+    #[inline(always)]
+    fn links(self, arena: &Arena) -> &Links {
+        match self {
+            By::Count => &arena.by_count,
+            By::Run => &arena.by_run,
+        }
+    }
+}
+
 /// Arenas in buckets by a number from 1 to 63.
 pub struct Buckets {
     pub first: [*const Arena; SLOTS],
     /// The buckets that are not empty, a bit each.
     occupied: u64,
-    links: fn(&Arena) -> &Links,
 }
 
 impl Buckets {
-    pub const fn new(links: fn(&Arena) -> &Links) -> Self {
+    pub const fn empty() -> Self {
         Buckets {
             first: [ptr::null(); SLOTS],
             occupied: 0,
-            links,
         }
     }
 
@@ -39,8 +55,8 @@ impl Buckets {
     }
 
     /// Puts an arena into a bucket, in front of all others or behind them.
-    pub fn insert(&mut self, arena: &Arena, bucket: usize, in_front: bool) {
-        let links = (self.links)(arena);
+    pub fn insert(&mut self, by: By, arena: &Arena, bucket: usize, in_front: bool) {
+        let links = by.links(arena);
         // SAFETY: arenas in a bucket are mapped, and guarded by the lock that `self` is behind. So below.
         let Some(first) = (unsafe { self.first[bucket].as_ref() }) else {
             links.next.set(ptr::null());
@@ -49,7 +65,7 @@ impl Buckets {
             self.occupied |= 1 << bucket;
             return;
         };
-        let of_first = (self.links)(first);
+        let of_first = by.links(first);
         let last = of_first.previous.replace(arena);
         links.previous.set(last);
         if in_front {
@@ -60,19 +76,19 @@ impl Buckets {
         links.next.set(ptr::null());
         // SAFETY: as above.
         if let Some(last) = unsafe { last.as_ref() } {
-            (self.links)(last).next.set(arena);
+            by.links(last).next.set(arena);
         }
     }
 
-    pub fn remove(&mut self, arena: &Arena, bucket: usize) {
-        let links = (self.links)(arena);
+    pub fn remove(&mut self, by: By, arena: &Arena, bucket: usize) {
+        let links = by.links(arena);
         let (next, previous) = (links.next.get(), links.previous.get());
         if ptr::eq(self.first[bucket], arena) {
             self.first[bucket] = next;
         // SAFETY: as in `insert`.
         } else if let Some(previous) = unsafe { previous.as_ref() } {
-            debug_assert!(ptr::eq((self.links)(previous).next.get(), arena));
-            (self.links)(previous).next.set(next);
+            debug_assert!(ptr::eq(by.links(previous).next.get(), arena));
+            by.links(previous).next.set(next);
         }
         // The one behind it, or the first, whose link leads to the last.
         let follower = if next.is_null() {
@@ -82,7 +98,7 @@ impl Buckets {
         };
         // SAFETY: as in `insert`.
         match unsafe { follower.as_ref() } {
-            Some(follower) => (self.links)(follower).previous.set(previous),
+            Some(follower) => by.links(follower).previous.set(previous),
             None => self.occupied &= !(1 << bucket),
         }
     }
@@ -99,21 +115,21 @@ mod tests {
         // SAFETY: all zeroes is a valid header of an arena.
         let arenas: [Arena; 4] = unsafe { mem::zeroed() };
         for way in 0..4_u32.pow(6) {
-            let mut buckets = Buckets::new(|arena| &arena.by_count);
+            let mut buckets = Buckets::empty();
             let mut expected: Vec<*const Arena> = Vec::new();
             for step in 0..6 {
                 let arena = &arenas[(way >> (2 * step) & 3) as usize];
                 match expected.iter().position(|one| ptr::eq(*one, arena)) {
                     Some(place) => {
-                        buckets.remove(arena, 5);
+                        buckets.remove(By::Count, arena, 5);
                         expected.remove(place);
                     }
                     None if (way + step) % 3 == 0 => {
-                        buckets.insert(arena, 5, true);
+                        buckets.insert(By::Count, arena, 5, true);
                         expected.insert(0, arena);
                     }
                     None => {
-                        buckets.insert(arena, 5, false);
+                        buckets.insert(By::Count, arena, 5, false);
                         expected.push(arena);
                     }
                 }

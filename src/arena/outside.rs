@@ -30,8 +30,8 @@ pub fn take_map() -> impl Iterator<Item = usize> {
 /// Forgets all arenas, but not the figures. Returns the table of those that had no place in the map, which is in the other process.
 pub fn take_overflow() -> Registry {
     let mut arenas = ARENAS.lock();
-    arenas.by_count = Buckets::new(|arena| &arena.by_count);
-    arenas.by_run = Buckets::new(|arena| &arena.by_run);
+    arenas.by_count = Buckets::empty();
+    arenas.by_run = Buckets::empty();
     arenas.hint = ptr::null_mut();
     mem::replace(&mut arenas.map.overflow, Registry::empty())
 }

@@ -7,7 +7,7 @@
 
 use super::account::{in_use_bytes, publish};
 use super::bits::{first_run, longest_run, slots_mask};
-use super::buckets::Buckets;
+use super::buckets::{Buckets, By};
 use super::header::{Arena, FREE_WHEN_EMPTY, USABLE_SLOTS};
 use super::map::ArenaMap;
 use crate::geometry::{HEADER_SHIFT, SLOT_SHIFT};
@@ -82,8 +82,8 @@ pub struct Arenas {
 unsafe impl Send for Arenas {}
 
 pub static ARENAS: Lock<Arenas> = Lock::new(Arenas {
-    by_count: Buckets::new(|arena| &arena.by_count),
-    by_run: Buckets::new(|arena| &arena.by_run),
+    by_count: Buckets::empty(),
+    by_run: Buckets::empty(),
     empty: 0,
     free_slots: 0,
     dirty_slots: 0,
@@ -132,16 +132,18 @@ impl Arenas {
     pub(super) fn enter_usable(&mut self, arena: &Arena) {
         if arena.free() != 0 {
             let in_front = arena.dirty_free() != 0;
-            self.by_count.insert(arena, arena.count(), in_front);
+            self.by_count
+                .insert(By::Count, arena, arena.count(), in_front);
             self.by_run
-                .insert(arena, longest_run(arena.free()), in_front);
+                .insert(By::Run, arena, longest_run(arena.free()), in_front);
         }
     }
 
     pub(super) fn remove_from_usable(&mut self, arena: &Arena) {
         if arena.free() != 0 {
-            self.by_count.remove(arena, arena.count());
-            self.by_run.remove(arena, longest_run(arena.free()));
+            self.by_count.remove(By::Count, arena, arena.count());
+            self.by_run
+                .remove(By::Run, arena, longest_run(arena.free()));
         }
     }
 
