@@ -130,9 +130,9 @@ impl Mirror {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         arena::forget_overflow();
-        copy_statics(memory, statics)?;
+        let overflow = copy_statics(memory, statics)?;
         self.copy_heaps(memory)?;
-        self.copy_arenas(memory)?;
+        self.copy_arenas(memory, &overflow)?;
         self.settle_pools();
         let mut counted = stats::collect();
         counted.pid = memory.pid.unsigned_abs();
@@ -213,11 +213,10 @@ impl Mirror {
         Ok(())
     }
 
-    fn copy_arenas(&mut self, memory: &Memory) -> Result<(), Error> {
+    fn copy_arenas(&mut self, memory: &Memory, overflow: &Registry) -> Result<(), Error> {
         self.bases = arena::take_map().collect();
         let most = MOST_ARENAS.max(memory.resident()?.all / ARENA_SIZE * RESIDENT_PART);
-        let overflow = read_overflow(memory, &arena::take_overflow(), most)?;
-        self.bases.extend(overflow);
+        self.bases.extend(read_overflow(memory, overflow, most)?);
         // Each once, whatever is in the other's tables.
         self.bases.sort_unstable();
         self.bases.dedup();
@@ -281,7 +280,8 @@ fn map(size: usize) -> Result<*mut u8, Error> {
     Ok(mapped.as_ptr())
 }
 
-fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<(), Error> {
+/// Copies the statics. Returns the table of the arenas without a place in the map, which is in the other process.
+fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<Registry, Error> {
     let own = own_parts();
     let mut copies: Vec<_> = own.iter().map(|(_, size)| vec![0; *size]).collect();
     let mut ranges: Vec<_> = statics
@@ -307,7 +307,8 @@ fn copy_statics(memory: &Memory, statics: &[usize; PARTS]) -> Result<(), Error> 
         arena::ARENAS.release_after_fork();
         MAPPINGS.release_after_fork();
     }
-    Ok(())
+    // At once, before anything can fail: the next look gives what is there to the system, as its own (`forget_overflow`).
+    Ok(arena::take_overflow())
 }
 
 /// The arenas in a registry whose table is in the other process.
