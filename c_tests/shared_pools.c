@@ -1,9 +1,10 @@
 /*
- * Pools that several threads free into: shared_pools adopted | claimed | mixed | nearly | idle.
+ * Pools that several threads free into: shared_pools adopted | claimed | mixed | nearly | idle | kept.
  *
  * What must hold: a pool that two threads want at once, one to free a block of it, one to allocate from it, becomes that of
  * one of them and loses nothing; whoever frees the last block of a pool, its memory goes back; and what is free in a pool that its
- * thread left nearly full is counted as free, and serves whoever frees into that pool.
+ * thread left nearly full is counted as free, and serves whoever frees into that pool; a large block serves the thread that freed it, a
+ * small one goes back to its owner, so that the two do not write to the same line of the cache.
  */
 #include "check.h"
 
@@ -254,6 +255,41 @@ static void threads_that_never_allocate_leave_nothing(void)
           mib(now_mapped));
 }
 
+/* The other thread has blocks of both sizes of its own, so that it has a bin of each. */
+enum { SMALL = 64, LARGE = 4000 };
+static void *handed_over[2], *served[2];
+
+static void *free_and_allocate(void *unused)
+{
+    void *own[] = {hide(malloc(SMALL)), hide(malloc(LARGE))};
+    CHECK(own[0] != NULL && own[1] != NULL, "malloc fails");
+    for (int i = 0; i < 2; i++) {
+        free(handed_over[i]);
+        served[i] = hide(malloc(i == 0 ? SMALL : LARGE));
+        CHECK(served[i] != NULL, "malloc fails");
+    }
+    for (int i = 0; i < 2; i++) {
+        free(served[i]);
+        free(own[i]);
+    }
+    return unused;
+}
+
+static void large_blocks_serve_whoever_frees_them(void)
+{
+    /* Its pools are the first thread's as long as they have more to give. */
+    handed_over[0] = hide(malloc(SMALL));
+    handed_over[1] = hide(malloc(LARGE));
+    void *rest[] = {hide(malloc(SMALL)), hide(malloc(LARGE))};
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, free_and_allocate, NULL) == 0, "no thread");
+    CHECK(pthread_join(thread, NULL) == 0, "no end of the thread");
+    CHECK(served[1] == handed_over[1], "the large block %p was not served again, but %p", handed_over[1], served[1]);
+    CHECK(served[0] != handed_over[0], "the small block %p was served to another thread", handed_over[0]);
+    free(rest[0]);
+    free(rest[1]);
+}
+
 int main(int count, char **arguments)
 {
     require_pymalloc();
@@ -268,7 +304,9 @@ int main(int count, char **arguments)
         nearly_full_pools_serve_again();
     else if (strcmp(which, "idle") == 0)
         threads_that_never_allocate_leave_nothing();
+    else if (strcmp(which, "kept") == 0)
+        large_blocks_serve_whoever_frees_them();
     else
-        CHECK(0, "usage: shared_pools adopted | claimed | mixed | nearly | idle");
+        CHECK(0, "usage: shared_pools adopted | claimed | mixed | nearly | idle | kept");
     return 0;
 }

@@ -151,7 +151,9 @@ fn write_from(room: &mut Room, descriptor: i32, with_blocks: bool) -> i32 {
     for free_slots in 0..SLOTS {
         for arena in room.arenas.iter().take(count) {
             if arena & ARENA_MASK == free_slots && text.flush() == 0 {
-                arena::with(arena & !ARENA_MASK, |view| {
+                let base = arena & !ARENA_MASK;
+                room.scratch.ask_resident(base);
+                arena::with(base, |view| {
                     room.scratch.write_arena(text, view, with_blocks);
                 });
             }
@@ -206,20 +208,31 @@ fn write_numbers(text: &mut Text, numbers: &[u32]) {
 }
 
 impl Scratch {
-    /// Writes the next item of the list of arenas. The arena is held still.
+    /// Asks the system which pages of an arena are resident, before the arena is held still: others wait for that. So pages that come or go meanwhile are
+    /// shown as they were.
     #[inline(never)]
-    fn write_arena(&mut self, text: &mut Text, view: &View, with_blocks: bool) {
-        let pages = ARENA_SIZE / os::page_size();
-        let resident = self.resident.get_mut(..pages).unwrap_or(&mut []);
-        if !os::resident_pages(view.base, resident) {
-            // A sandbox does not let the process ask. Purged pages are known anyway.
+    fn ask_resident(&mut self, base: usize) {
+        let resident = self.resident_of_arena();
+        if !os::resident_pages(base, resident) {
+            // A sandbox does not let the process ask, or the arena is gone. Purged pages are known anyway.
             resident.fill(1);
         }
+    }
+
+    /// What the system said last, a byte for each page of an arena.
+    fn resident_of_arena(&mut self) -> &mut [u8] {
+        let pages = ARENA_SIZE / os::page_size();
+        self.resident.get_mut(..pages).unwrap_or(&mut [])
+    }
+
+    /// Writes the next item of the list of arenas, for which `ask_resident` was called. The arena is held still.
+    #[inline(never)]
+    fn write_arena(&mut self, text: &mut Text, view: &View, with_blocks: bool) {
         text.item().text("{").member(b"at").text("\"");
         text.hex(view.base, 1).text("\"");
         text.member(b"free").number(view.free_slots);
         text.member(b"resident").text("\"");
-        for eight in resident.chunks(8) {
+        for eight in self.resident_of_arena().chunks(8) {
             text.hex(bits_of(eight), 2);
         }
         text.text("\"").member(b"pools").text("[");

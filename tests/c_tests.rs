@@ -83,6 +83,7 @@ programs! {
     pools_claimed_by_two: "shared_pools.c", ["claimed"], 120, [linked: Linked, preloaded: Preloaded];
     mixed_frees: "shared_pools.c", ["mixed"], 60, [linked: Linked, preloaded: Preloaded];
     pools_left_nearly_full: "shared_pools.c", ["nearly"], 60, [linked: Linked, preloaded: Preloaded];
+    blocks_kept_by_freer: "shared_pools.c", ["kept"], 60, [linked: Linked, preloaded: Preloaded];
     idle_threads: "shared_pools.c", ["idle"], 60, [linked: Linked, preloaded: Preloaded];
     threads_in_locked_memory: "slot_map.c", ["locked"], 60, [linked: Linked, preloaded: Preloaded];
     locked_memory_under_a_limit: "slot_map.c", ["limit"], 60, [linked: Linked, preloaded: Preloaded];

@@ -33,7 +33,7 @@ impl Pool {
         self.set_next_event(self.carved_blocks());
     }
 
-    /// Carves the next page's worth of blocks of an owned pool that has no free ones, and hands them out, lowest first. One page
+    /// Carves the next page's worth of blocks of an owned pool that has no free ones, or a few more, and hands them out, lowest first. One page
     /// at a time, so that no memory is touched long before it is used.
     pub fn carve_more(&self) -> (*const Block, u32) {
         debug_assert!(self.state() == State::Used && self.has_untouched());
@@ -43,7 +43,9 @@ impl Pool {
         let page = os::page_size();
         // As many as end within the page in which the next block ends. The last page of a pool may hold fewer.
         let fitting = (((carved + 1) * size).next_multiple_of(page) - carved * size) / size;
-        let end = (carved + fitting).min(self.size_class().blocks as usize);
+        // Of a pool of several slots, where a page is a block or two, as many again as are carved already: the class is in use by then.
+        let more = if self.slots() > 1 { carved } else { 0 };
+        let end = (carved + fitting.max(more)).min(self.size_class().blocks as usize);
         let first = self.carve_to(end);
         self.start_anew();
         (first, (end - carved) as u32)

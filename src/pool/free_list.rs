@@ -83,6 +83,10 @@ impl FreeList {
 
     /// Puts a chain of blocks in front of those on the list.
     pub(super) fn prepend(&self, blocks: *const Block) {
+        if self.is_empty() {
+            // Nobody has to walk over the chain, whose blocks are most likely in no cache.
+            return self.set_head(blocks);
+        }
         // SAFETY: blocks of the chain are free and the caller's.
         let Some(mut last) = (unsafe { blocks.as_ref() }) else {
             return;
