@@ -78,7 +78,7 @@ fn commands_run_on_the_library_as_they_do_without() {
     command
         .env("PYMALLOC_LIBRARY", common::library())
         .env("PYMALLOC_WATCH", common::watch());
-    run_them(command, 300, "test_module");
+    run_them(command, 900, "test_module");
 }
 
 /// As the page has them; what takes minutes to install is run by `make test-deploy`.
