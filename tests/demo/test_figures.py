@@ -11,7 +11,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 QUOTING = ("README.md", "docs/benchmarks.md", "docs/demo.svg", "docs/demo.json")
-GENERATED = re.compile(r"<!-- (figures \w+|generated): begin -->.*?<!-- \1: end -->", re.DOTALL)
+GENERATED = re.compile(r"<!-- (figures \w+|generated|matrix): begin -->.*?<!-- \1: end -->", re.DOTALL)
 # A ratio as the tables write it. Versions of CPython and three digits are others.
 RATIO = re.compile(r"(?<![\d.])[0-2]\.\d\d(?![\d.]*\d)")
 
