@@ -10,6 +10,7 @@ import unittest
 
 NODE = shutil.which("node")
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/heapmap-page")
+GROWTH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/pymalloc-parts/growth.py")
 WHY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../watch/src/why.rs")
 MIB = 1 << 20
 
@@ -62,6 +63,13 @@ class Verdict(unittest.TestCase):
         script, source = text_of(os.path.join(PAGE, "verdict.js")), text_of(WHY)
         for name in ("CERTAINTY", "DOUBLES_WITHIN", "LEAST_GROWTH", "PINNED_PART", "LEAST_PINNED"):
             (own,) = re.findall(rf"const {name} = (.*);", script)
+            (there,) = re.findall(rf"const {name}: \w+ = (.*);", source)
+            self.assertEqual(eval(own), eval(there), name)
+
+    def test_the_constants_of_run_are_too(self):
+        script, source = text_of(GROWTH), text_of(WHY)
+        for name in ("CERTAINTY", "DOUBLES_WITHIN", "LEAST_GROWTH"):
+            (own,) = re.findall(rf"^{name} = (.*)$", script, re.MULTILINE)
             (there,) = re.findall(rf"const {name}: \w+ = (.*);", source)
             self.assertEqual(eval(own), eval(there), name)
 
