@@ -222,7 +222,7 @@ bench-instructions: $(SHARED) ## instructions of a malloc/free pair against the 
 	@scripts/bench-instructions --markdown docs/instructions.md
 
 bench-latency: $(SHARED) ## how long single calls take, the worst too, with each allocator (ALLOC=pymalloc,jemalloc)
-	@scripts/bench-latency $(if $(ALLOC),--allocators '$(ALLOC)')
+	@$(BENCH) --only latency
 
 count-locks: ## how often the threaded benchmarks take each lock and write each shared word, minutes; DOCS=1: the tables of docs/scaling.md too
 	@scripts/count-locks $(if $(ONLY),--only '$(ONLY)') $(if $(filter-out 0,$(DOCS)),--docs)

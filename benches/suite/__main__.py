@@ -36,7 +36,7 @@ def _parser():
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, and write RESULT.json and report.html")
     names = {"type": _names, "default": (), "metavar": "NAMES"}
-    run.add_argument("--only", **names, help="these workloads and groups (c1, cn, py3.13, memory; c4, c16, c64: cn with so many threads)")
+    run.add_argument("--only", **names, help="these workloads and groups (c1, cn, latency, py3.13, memory; c4, c16, c64: cn with so many threads)")
     run.add_argument("--allocators", **names, help="these allocators, and what the ratios are to")
     run.add_argument("--python", metavar="PROGRAM", help="this CPython alone")
     run.add_argument("--rounds", type=_rounds, metavar="N", help="so many of each")

@@ -1,7 +1,7 @@
 """The groups of workloads: their names, and the allocator that the others of a group are compared with.
 
-Groups are c1 (C, one thread), cn (C, all cores), c4, c16 and c64 (the programs of cn with so many threads), memory, and one for each CPython,
-such as py3.13.
+Groups are c1 (C, one thread), cn (C, all cores), c4, c16 and c64 (the programs of cn with so many threads), latency (single calls), memory, and one
+for each CPython, such as py3.13.
 """
 
 

@@ -7,53 +7,25 @@ What must hold: whatever a result lacks (a group, a baseline, all rounds of an a
 import datetime
 import math
 import re
-from typing import NamedTuple
 
 import pandas
 
 from . import statistics
 from .groups import ON_REQUEST, baseline_of
+from .report_parts import Allocator, Cell, Failure, Group, Loss, Metric, Ratio, Workload
+from .report_words import MIB, count, duration, ratio, seconds, size, together
 
 FORMAT = 1
 OURS = "pymalloc"
-MIB = 1 << 20
 # What may be resident of what a program did, beyond what was before it: so much for each byte of the pages that hold a live
 # block, and so much once. The promise of the library; the peers make none.
 BOUND_SHARE = 1.125
 BOUND_SLACK = 8 * MIB
 
-GROUPS = {"c1": "C and C++, one thread", "cn": "C and C++, all cores", "memory": "Memory scenarios"}
-
-
-def seconds(value):
-    return f"{value * 1000:.3g} ms" if value < 0.1 else f"{value:.3g} s"
-
-
-def size(value):
-    return f"{value / MIB:.1f} MiB" if value < 100 * MIB else f"{value / MIB:.0f} MiB"
-
-
-def count(value):
-    return f"{value:,.0f}"
-
-
-def ratio(value):
-    return f"{value:.2f}" if value < 10 else f"{value:.3g}"
-
-
-def together(words):
-    """One, two and three."""
-    words = list(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
-class Metric(NamedTuple):
-    """A column of the runs that is compared: less is better."""
-
-    key: str
-    title: str
-    absolute: object  # a function that writes a value with its unit
-    better: str  # what one that has less of it is
+GROUPS = {"c1": "C and C++, one thread", "cn": "C and C++, all cores", "latency": "Single calls", "memory": "Memory scenarios"}
+# What is known of the calls of the group latency, in nanoseconds, in the order of its table.
+CALLS = ("malloc", "free", "realloc", "thread birth", "thread end")
+SHARES = ("median", "99.9 %", "99.99 %", "worst")
 
 
 TIME = Metric("seconds", "time", seconds, "faster")
@@ -70,83 +42,9 @@ FIGURES = {
 }
 
 
-class Allocator(NamedTuple):
-    key: str
-    name: str
-
-    @property
-    def label(self):
-        """The name where there is little room."""
-        return "CPython's own" if self.key == "own" else self.key
-
-
-class Workload(NamedTuple):
-    key: str
-    title: str
-    after: str
-
-
-class Ratio(NamedTuple):
-    """A ratio to the baseline with its interval, which is not a number when there is none."""
-
-    ratio: float
-    low: float
-    high: float
-
-    @property
-    def interval(self):
-        return "" if math.isnan(self.low) else f"{ratio(self.low)}–{ratio(self.high)}"
-
-    def beats(self, other):
-        """By more than noise."""
-        return self.high < other.low
-
-
-class Cell(NamedTuple):
-    text: str = "–"
-    under: str = ""
-    hover: str = ""
-    marks: tuple = ()  # of best, beats, wide, failed, kept
-
-
-class Loss(NamedTuple):
-    group: object
-    metric: Metric
-    workload: Workload
-    ours: Ratio
-    peers: list  # of (allocator, Ratio), the best first
-
-    @property
-    def factor(self):
-        return self.ours.ratio / self.peers[0][1].ratio
-
-
-class Failure(NamedTuple):
-    group: object
-    workload: str
-    allocator: Allocator
-    reason: str
-    runs: int
-
-    @property
-    def word(self):
-        """What the reason comes to."""
-        if self.reason.startswith("killed by"):
-            return "crashed"
-        return "hung" if self.reason.startswith("no result within") else "failed"
-
-
-class Group(NamedTuple):
-    key: str
-    title: str
-    workloads: list
-    allocators: list
-    baseline: object  # an allocator, or None where it did not run
-
-
 def _place(key):
     """C first, then CPython from the newest to the oldest, then memory, then whatever a later suite adds."""
-    order = ["c1", "cn", *ON_REQUEST, "py", "memory"]
+    order = ["c1", "cn", *ON_REQUEST, "latency", "py", "memory"]
     kind = "py" if key.startswith("py") else key
     return order.index(kind) if kind in order else len(order), [-int(part) for part in re.findall(r"\d+", key)]
 
@@ -180,7 +78,10 @@ class Content:
         self._means = {metric.key: self._mean_rows(self._table(metric.key)) for metric in METRICS}
         worked = self.runs[self.runs["failure"].isna()]
         self._worked = set(zip(worked["group"], worked["allocator"]))
-        self.groups = self._groups()
+        every = self._groups()
+        # Of single calls there are no ratios and no means: they have a table of their own.
+        self.groups = [group for group in every if group.key != "latency"]
+        self.latency = next((group for group in every if group.key == "latency" and group.allocators), None)
         self.failures = self._failures()
 
     def _groups(self):
@@ -211,7 +112,7 @@ class Content:
 
     def _failures(self):
         failed = self.runs[self.runs["failure"].notna()]
-        groups = {group.key: group for group in self.groups}
+        groups = {group.key: group for group in [*self.groups, self.latency] if group}
         allocators = {allocator.key: allocator for allocator in self.allocators}
         counted = failed.groupby([*statistics.KEYS, "failure"], sort=False).size()
         return [
@@ -344,6 +245,22 @@ class Content:
             cells.append(Cell(size(figures["at_once"]), "✓ kept" if kept else "not kept", hover, ("kept",) if kept else ()))
         return cells
 
+    def call_rows(self):
+        """The rows of the table of single calls: (which call, which share of them, a cell for each allocator of the group)."""
+        rows = []
+        workload = self.latency.workloads[0]
+        for call in CALLS:
+            for share in SHARES:
+                times = {a.key: self.median(f"figures.{call}.{share}", self.latency, workload, a) for a in self.latency.allocators}
+                best = min((time for time in times.values() if time is not None), default=None)
+                cells = [
+                    self._nothing(self.latency, workload, a) if times[a.key] is None
+                    else Cell(duration(times[a.key]), marks=("best",) if times[a.key] == best else ())
+                    for a in self.latency.allocators
+                ]
+                rows.append((call, share, cells))
+        return rows
+
     def bound_cells(self, group):
         """In how many scenarios each allocator of the result keeps the bound."""
         cells = []
@@ -464,6 +381,8 @@ class Content:
             noun, where = ("memory scenario", "") if group.key == "memory" else ("program", f" ({group.title})")
             if group.allocators:
                 parts.append(f"{len(group.workloads)} {noun}{'s' * (len(group.workloads) != 1)}{where}")
+        if self.latency:
+            parts.append("single calls")
         return together(parts) or "nothing"
 
     def picture_line(self):

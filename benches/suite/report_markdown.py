@@ -45,6 +45,8 @@ def generated(report, picture):
             lines += _group(report, group)
         if len(pythons) > 1 and group == pythons[-1]:
             lines += _older(report, pythons[1:])
+    if report.latency:
+        lines += _latency(report)
     return "\n".join(lines).replace("\n\n\n", "\n\n")
 
 
@@ -119,6 +121,15 @@ def _older(report, groups):
     return [
         "### pymalloc on older CPythons", "", "Time / peak memory of pymalloc, against CPython's own.",
         *table(["workload", *(group.title for group in groups)], rows),
+    ]
+
+
+def _latency(report):
+    rows = [[call if place % len(content.SHARES) == 0 else "", share, *map(cell_text, cells)] for place, (call, share, cells) in enumerate(report.call_rows())]
+    return [
+        "### How long single calls take", "",
+        "Medians of the rounds; the least of a row is bold. Calls in which the thread lost its processor do not count; reading the clock, some 30 ns, does.",
+        *table(["call", "of all calls", *names(report.latency.allocators)], rows, words=2),
     ]
 
 

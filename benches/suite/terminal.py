@@ -10,7 +10,7 @@ from rich.table import Table
 
 from .machine import BUSY
 from .progress import console, say
-from .report_content import Cell, Content
+from .report_content import SHARES, Cell, Content
 
 
 def show(result):
@@ -31,6 +31,11 @@ def show(result):
                 table.add_row(escape(allocator.label), *map(escape, texts))
         if table.row_count:
             console.print(table)
+    if content.latency:
+        table = Table("", "", *(allocator.label for allocator in content.latency.allocators), title="Single calls", title_justify="left", box=None)
+        for call, share, cells in content.call_rows():
+            table.add_row(call if share == SHARES[0] else "", share, *(escape(cell.text) for cell in cells))
+        console.print(table)
     for warning in content.warnings():
         say(warning)
     load = result["machine"]["load"]

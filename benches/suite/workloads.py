@@ -39,6 +39,7 @@ def every(sources, newest, others):
         for path in [("c", "workloads.toml"), ("python", "bodies.toml"), ("memory", "scenarios.toml")]
     )
     found = [(group, entry, None) for group in ("c1", "cn") for entry in c["workload"] if group in entry["groups"]]
+    found += [("latency", entry, None) for entry in c["workload"] if "latency" in entry["groups"]]
     found += [(group, entry, None) for group in groups.ON_REQUEST for entry in c["workload"] if "cn" in entry["groups"]]
     found += [(groups.of_python(newest), body, newest) for body in bodies["body"]]
     found += [("memory", entry, newest if entry["program"].endswith(".py") else None) for entry in scenarios["scenario"]]
@@ -54,7 +55,7 @@ def launcher(sources):
 def prepare(workloads, sources, quick):
     """Makes the workloads of one group ready: their command lines by key, and why the others are left out, by key."""
     group, interpreter = workloads[0].group, workloads[0].interpreter
-    if group not in ("c1", "cn", "memory", *groups.ON_REQUEST):
+    if group not in ("c1", "cn", "latency", "memory", *groups.ON_REQUEST):
         left_out = sources.bodies.prepare(interpreter, [workload.entry for workload in workloads])
         ready = [each for each in workloads if each.key not in left_out]
         return {each.key: sources.bodies.command(interpreter, each.entry, quick) for each in ready}, left_out

@@ -1,5 +1,5 @@
-/* How long single calls take: `latency ROUNDS` prints, for malloc, free, realloc, the first malloc of a thread, and the end of a thread, the
- * median, 99.9 and 99.99 % and the worst, in nanoseconds, as a line of JSON.
+/* How long single calls take: `latency ROUNDS` prints the seconds of all, and as figures for malloc, free, realloc, the first malloc of a thread, and the end
+ * of a thread the median, 99.9 and 99.99 % and the worst, in nanoseconds, as a line of JSON.
  *
  * A round is what a cache does that fills, works and is dropped: blocks of 16 to 1,024 bytes are allocated, replaced in any order, and all but one in
  * twenty freed in any order. Then arrays grow by realloc, and short threads come and go that leave some blocks to others.
@@ -211,8 +211,8 @@ static void print(struct times *times, const char *before)
     size_t last = times->count - 1;
 
     qsort(sorted, times->count, sizeof(*sorted), ascending);
-    printf("%s\"%s\": [%u, %u, %u, %u]", before, times->name, sorted[last / 2], sorted[last - last / 1000], sorted[last - last / 10000],
-        sorted[last]);
+    printf("%s\"%s\": {\"median\": %u, \"99.9 %%\": %u, \"99.99 %%\": %u, \"worst\": %u}", before, times->name, sorted[last / 2],
+        sorted[last - last / 1000], sorted[last - last / 10000], sorted[last]);
 }
 
 int main(int argc, char **argv)
@@ -225,13 +225,15 @@ int main(int argc, char **argv)
         return 1;
     for (int i = 0; i < KINDS; i++)
         all[i]->nanoseconds = table(MOST_TIMES, sizeof(uint32_t));
+    uint64_t start = now();
     for (int round = atoi(argv[1]); round > 0; round--) {
         fill_and_drop(blocks);
         grow();
         come_and_go();
     }
+    printf("{\"seconds\": %.3f, \"figures\": {", (double)(now() - start) / 1e9);
     for (int i = 0; i < KINDS; i++)
-        print(all[i], i == 0 ? "{" : ", ");
-    puts("}");
+        print(all[i], i == 0 ? "" : ", ");
+    puts("}}");
     return 0;
 }
