@@ -50,7 +50,7 @@ filled = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' -e 
 way = $$(realpath -ms --relative-to=$(1) $(2))
 built = printf '%-36s %5d KiB\n' $@ $$(($$(stat -c %s $@) / 1024))
 
-.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-mutations test-aarch64 test-old-glibc test-musl test-musl-aarch64 test-musl-python test-platforms check lint deny oldest-rust demo demo-library figures \
+.PHONY: all small deepbind watch header install uninstall test test-deps test-default test-small test-checked test-loom test-mutations test-aarch64 test-old-glibc test-musl test-musl-aarch64 test-musl-python test-platforms test-huge-pages check lint deny oldest-rust demo demo-library figures \
 	bench bench-memory bench-check bench-instructions bench-start bench-latency count-locks install-peers wheel-files wheels test-wheels test-deploy release deb test-deb cpython-suite soak fuzz clean help
 .DEFAULT_GOAL := all
 
@@ -176,6 +176,10 @@ test-musl-python: ## CPython, built for musl from Debian's source, and its own t
 # What every change must pass of them, side by side.
 test-platforms: ## the short lists of the old C library, of musl and of AArch64 (three minutes)
 	@scripts/platform install old_glibc musl aarch64 && scripts/platform test --short old_glibc musl aarch64
+
+# As root: it sets /sys/kernel/mm/transparent_hugepage, and puts back what it found.
+test-huge-pages: $(SHARED) ## what stays resident under each setting of huge pages, after SECONDS=60 of an eager khugepaged too: as root, six minutes
+	@scripts/test-huge-pages $(if $(SECONDS),--seconds $(SECONDS))
 
 check: lint ## formatting and lints, warnings denied
 	@$(CARGO) fmt --all --check

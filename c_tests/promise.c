@@ -1,12 +1,12 @@
 /*
- * The promise about resident memory, on random programs: promise THREADS SEED [ROUNDS].
+ * The promise about resident memory, on random programs: promise THREADS SEED [ROUNDS [SECONDS]].
  *
  * Each round, every thread does one of the things that programs do with memory (grow, drop all but a few, replace, sleep), with
  * sizes and in an order of its own, to blocks of its own or to those that another thread has allocated. Between two rounds all
  * of them wait or have ended, and then must hold:
  *
  * - What is resident is at most the pages that hold a live block, an eighth of that, and 8 MiB (bound), and what is conceded to
- *   the threads (conceded).
+ *   the threads (conceded). With SECONDS this is asked once more after so long a sleep, in which the system may make huge pages.
  * - Every byte of every live block is what it was filled with. The same is asked of each block before it is freed.
  *
  * The numbers of a seed are the same in each run; with several threads the interleaving is not. Each round says on stdout what was
@@ -22,7 +22,7 @@
 #include <semaphore.h>
 #include <stdbool.h>
 
-enum { MOST_THREADS = 4, MOST_BLOCKS = 800000, DEFAULT_ROUNDS = 40 };
+enum { MOST_THREADS = 64, MOST_BLOCKS = 800000, DEFAULT_ROUNDS = 40, SEEDS_APART = 4 };
 
 struct block {
     char *start;
@@ -371,15 +371,15 @@ static void do_round(uint64_t *random, size_t before)
 int main(int count, char **arguments)
 {
     require_pymalloc();
-    CHECK(count == 3 || count == 4, "usage: %s THREADS SEED [ROUNDS]", arguments[0]);
+    CHECK(count >= 3 && count <= 5, "usage: %s THREADS SEED [ROUNDS [SECONDS]]", arguments[0]);
     threads = atoi(arguments[1]);
     CHECK(threads >= 1 && threads <= MOST_THREADS, "from 1 to %d threads, not %s", MOST_THREADS, arguments[1]);
     seed = strtoull(arguments[2], NULL, 0);
-    int rounds = count == 4 ? atoi(arguments[3]) : DEFAULT_ROUNDS;
-    uint64_t random = seed * MOST_THREADS + (uint64_t)threads;
+    int rounds = count > 3 ? atoi(arguments[3]) : DEFAULT_ROUNDS;
+    unsigned seconds = count > 4 ? (unsigned)atoi(arguments[4]) : 0;
+    uint64_t random = seed * SEEDS_APART + (uint64_t)threads;
 
     forbid_retaining(arguments);
-    want_small_pages();
     measure_pools();
     most_blocks = MOST_BLOCKS / (size_t)threads;
     most_bytes = 64 * MIB / (size_t)threads + 32 * MIB;
@@ -393,6 +393,11 @@ int main(int count, char **arguments)
         start(&workers[at]);
     for (round_number = 0; round_number < rounds; round_number++)
         do_round(&random, before);
+    if (seconds > 0) {
+        sleep(seconds);
+        check_promise(before, false);
+        do_round(&random, before);
+    }
     for (int at = 0; at < threads; at++)
         end(&workers[at]);
     return 0;
