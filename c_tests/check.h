@@ -240,6 +240,15 @@ static size_t resident_below(uintptr_t end)
     return sum;
 }
 
+/* As `patience` of tests/common/platform.rs: how many times as long a program may take under an emulator. */
+enum { PATIENCE = 5 };
+
+/* The seconds to wait for what takes less than so many on this machine itself. */
+MAYBE_UNUSED static unsigned within(unsigned seconds)
+{
+    return getenv("PYMALLOC_TEST_EMULATED") ? seconds * PATIENCE : seconds;
+}
+
 /*
  * Bytes of physical memory that the process holds. From smaps_rollup, which walks the page tables: the counters
  * behind statm may lag by a megabyte per processor.

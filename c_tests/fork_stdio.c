@@ -35,7 +35,7 @@ static pid_t fork_with_alarm(void)
 {
     pid_t child = fork();
     if (child == 0)
-        alarm(HANG_SECONDS);
+        alarm(within(HANG_SECONDS));
     return child;
 }
 
@@ -169,7 +169,7 @@ static void from_inside_beside_others(void)
 int main(int count, char **arguments)
 {
     require_pymalloc();
-    alarm(HANG_SECONDS);
+    alarm(within(HANG_SECONDS));
     static const struct mode modes[] = {
         {"threads", beside_threads_in_stdio}, {"inside", from_inside_beside_others}, {"inside-alone", from_inside_alone}};
     CHECK(count == 2 && run_mode(modes, COUNT_OF(modes), arguments[1]), "usage: %s threads | inside | inside-alone",

@@ -128,7 +128,7 @@ static void allocate_in_handler(void)
 /* A child does not inherit the alarm, and this is the first that it runs. */
 static void allocate_in_child_handler(void)
 {
-    alarm(CHILD_SECONDS);
+    alarm(within(CHILD_SECONDS));
     allocate_in_handler();
 }
 
@@ -149,7 +149,7 @@ static void *run(void *argument)
 int main(void)
 {
     require_pymalloc();
-    alarm(PARENT_SECONDS);
+    alarm(within(PARENT_SECONDS));
     CHECK(pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_child_handler) == 0, "pthread_atfork fails");
     pthread_t threads[THREADS];
     for (intptr_t at = 0; at < THREADS; at++)

@@ -306,7 +306,7 @@ static void forked_children(void)
     for (int round = 0; round < 40; round++) {
         pid_t child = fork();
         if (child == 0) {
-            alarm(20);
+            alarm(within(20));
             take_snapshot(0);
             CHECK(snapshot.totals.pid == (size_t)getpid(), "the process id is not the child's");
             check_sums(0);

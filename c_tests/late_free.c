@@ -176,7 +176,7 @@ static void first_in_the_last_round(void)
     pid_t child = fork();
     CHECK(child >= 0, "fork fails with errno %d", errno);
     if (child == 0) {
-        alarm(60);
+        alarm(within(60));
         late_threads(0);
         late_threads(1);
         _exit(0);

@@ -356,7 +356,7 @@ static void fork_meanwhile(void)
         pid_t child = fork();
         CHECK(child >= 0, "fork fails with errno %d", errno);
         if (child == 0) {
-            alarm(60);
+            alarm(within(60));
             struct set set = new_set(2 * OWN);
             replace_some(set, 4000, &seed);
             /* A thread of the child, which gets the heap of one that it does not have. */

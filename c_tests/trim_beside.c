@@ -93,7 +93,7 @@ int main(int count, char **arguments)
         execv("/proc/self/exe", arguments);
         FAIL("execv fails with errno %d", errno);
     }
-    alarm(SECONDS);
+    alarm(within(SECONDS));
     pthread_t trimming;
     int threads = most_during_a_trim(begin_and_end_a_thread, &trimming);
     int forks = most_during_a_trim(fork_once, &trimming);

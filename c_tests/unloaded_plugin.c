@@ -60,7 +60,10 @@ int main(int count, char **arguments)
         CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7,
               "the child ends with status %x", (unsigned)status);
         char *taken = mmap(place, PLACE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-        CHECK(taken == MAP_FAILED && errno == EEXIST, "the plugin has left its place");
+        // Refused, or by an emulator that does not know the flag mapped elsewhere.
+        CHECK(taken != place, "the plugin has left its place");
+        if (taken != MAP_FAILED)
+            munmap(taken, PLACE);
     }
     return 0;
 }
