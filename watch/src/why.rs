@@ -1,8 +1,9 @@
 //! Why a process has the memory that it has: what it consists of, what grows, and a verdict.
 //!
-//! What it owns: the verdict, and the constants that decide on it. It takes a census at the start and one at the end of some seconds, and counts what is in use meanwhile.
+//! What it owns: the verdict, and the constants that decide on it. It takes a census, counts what is in use for some seconds, and takes a second census if that has grown. Of a
+//! process that has not, the second would say what the first has said, and a census of a large process takes long.
 
-use crate::census::{self, Census};
+use crate::census::Census;
 use crate::facts::Facts;
 use crate::moment::{Moment, Parts};
 use crate::outside::{Error, Process};
@@ -46,10 +47,10 @@ pub struct Trend {
 
 pub struct Why {
     pub seconds: f64,
-    /// The end of it.
+    /// The end of it, or the start if nothing has grown.
     pub moment: Moment,
     pub trend: Trend,
-    /// By how much the bytes of each type have grown, what it holds included; most first.
+    /// By how much the bytes of each type have grown, what it holds included; most first. Empty if what is in use did not grow.
     pub grown: Vec<(String, usize)>,
 }
 
@@ -58,7 +59,7 @@ impl Why {
     pub fn of(pid: i32, duration: Duration) -> Result<Self, Error> {
         Facts::of(pid)?;
         let mut process = Process::open(pid)?;
-        let (_, before) = census::take(&mut process)?;
+        let before = Moment::of(&mut process)?;
         let start = Instant::now();
         let mut course = Vec::new();
         for _ in 0..COUNTS {
@@ -69,12 +70,20 @@ impl Why {
             ));
             thread::sleep(duration / COUNTS);
         }
-        let moment = Moment::of(&mut process)?;
+        let trend = Trend::of(&course);
+        let seconds = start.elapsed().as_secs_f64();
+        let (moment, grown) = if trend.is_growth() {
+            let after = Moment::of(&mut process)?;
+            let grown = grown(&before.census, &after.census);
+            (after, grown)
+        } else {
+            (before, Vec::new())
+        };
         Ok(Why {
-            seconds: start.elapsed().as_secs_f64(),
-            trend: Trend::of(&course),
-            grown: grown(&before, &moment.census),
+            seconds,
             moment,
+            trend,
+            grown,
         })
     }
 
@@ -88,7 +97,7 @@ impl Verdict {
     pub fn of(parts: &Parts, trend: Option<&Trend>) -> Self {
         let grows = |trend: &Trend| {
             let doubles = trend.rate * DOUBLES_WITHIN >= parts.in_use as f64;
-            trend.is_steady && trend.rate > 0.0 && doubles
+            trend.is_growth() && doubles
         };
         if trend.is_some_and(grows) {
             Verdict::Growing
@@ -103,6 +112,10 @@ impl Verdict {
 }
 
 impl Trend {
+    pub fn is_growth(&self) -> bool {
+        self.is_steady && self.rate > 0.0
+    }
+
     /// The straight line through some counts, by least squares.
     pub fn of(course: &[(f64, f64)]) -> Trend {
         let count = course.len() as f64;

@@ -7,7 +7,7 @@
 
 use super::pages::Pages;
 use crate::outside::{Error, Layer, Memory, Part, Range};
-use pymalloc::internals::geometry::BLOCK_ALIGN;
+use pymalloc::internals::geometry::{BLOCK_ALIGN, SLOT_SHIFT};
 use pymalloc::internals::structures::Block as FreeBlock;
 use std::ops;
 
@@ -88,8 +88,8 @@ const BATCH: usize = 64;
 const MOST_BLOCKS: usize = 1 << 25;
 const MOST_LARGE: usize = 1 << 42;
 
-/// Addresses are looked up by stretches of at least 1 MiB, of which there are at most `MOST_STRETCHES`.
-const LEAST_STRETCH: u32 = 20;
+/// Addresses are looked up by stretches of at least a slot, of which there are at most 2 to the power of `MOST_STRETCHES`.
+const LEAST_STRETCH: u32 = SLOT_SHIFT;
 const MOST_STRETCHES: u32 = 20;
 
 pub struct Blocks {
