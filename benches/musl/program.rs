@@ -3,9 +3,11 @@
 //! - `records`: one thread builds maps of strings, keeps a tenth of each and drops the rest;
 //! - `packs`: as a backup tool does it, four threads cut data into chunks, hand them on in packs of some megabytes, and two others index and drop them.
 //!
-//! It prints a number that depends on all that it did, so that nothing is left out, and its peak.
+//! It prints a number that depends on all that it did, so that nothing is left out; and on stderr its peak of resident memory in KiB, and of `packs` how many KiB of
+//! packs were live at most: that depends on which threads are ahead, and so on the allocator's speed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -51,6 +53,10 @@ fn records(rounds: usize) -> usize {
     sum + kept.iter().map(BTreeMap::len).sum::<usize>()
 }
 
+/// Bytes of all packs between their first chunk and their end, and the most there were. Relaxed: they are sums, and publish nothing.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
+
 fn packs(rounds: usize) -> usize {
     const CUTTERS: usize = 4;
     let (send, receive) = sync_channel::<Vec<Vec<u8>>>(8);
@@ -68,6 +74,8 @@ fn packs(rounds: usize) -> usize {
                         let mut chunk = vec![seed as u8; 1 + random.below(most)];
                         chunk.extend_from_slice(&[1; 16]);
                         size += chunk.len();
+                        let live = LIVE.fetch_add(chunk.len(), Relaxed) + chunk.len();
+                        MOST_LIVE.fetch_max(live, Relaxed);
                         pack.push(chunk);
                     }
                     if send.send(pack).is_err() {
@@ -91,6 +99,9 @@ fn packs(rounds: usize) -> usize {
                         bytes += chunk.len();
                         index.insert((bytes, at), Box::new([at as u8; 32]));
                     }
+                    let size: usize = pack.iter().map(Vec::len).sum();
+                    drop(pack);
+                    LIVE.fetch_sub(size, Relaxed);
                 }
                 bytes + index.len()
             })
@@ -102,6 +113,14 @@ fn packs(rounds: usize) -> usize {
     indexers.into_iter().map(|one| one.join().expect("no thread panics")).sum()
 }
 
+/// The most that was ever resident, in KiB. (`getrusage` would count what the process was before it became this program.)
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("there is /proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+    number.expect("a number of KiB")
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let rounds = arguments[2].parse().expect("a number of rounds");
@@ -111,4 +130,5 @@ fn main() {
         other => panic!("no workload {other}"),
     };
     println!("{sum}");
+    eprintln!("{} {}", peak(), MOST_LIVE.load(Relaxed) / 1024);
 }
