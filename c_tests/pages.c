@@ -357,6 +357,35 @@ static void locked(void)
     check_promise(&set, before, "unlocked, nothing left");
 }
 
+/*
+ * Sizes fall: among very many pools with nothing new to find, those with freed blocks are scanned all the same, so that no more is dirty
+ * than the budget allows.
+ */
+static void falling(void)
+{
+    enum { COUNT = 40000, REPLACED = 2 * COUNT, STEP = 1000 };
+    int (*get)(pymalloc_stats *, size_t) = (int (*)(pymalloc_stats *, size_t))find("pymalloc_stats_get");
+    char **blocks = map_array(COUNT, sizeof *blocks);
+    uint64_t random = 1;
+    for (size_t i = 0; i < COUNT; i++)
+        blocks[i] = malloc(random_between(&random, 8 * KIB, 12 * KIB));
+    for (size_t low = 4 * KIB; low >= KIB; low /= 2) {
+        for (size_t i = 1; i <= REPLACED; i++) {
+            size_t place = random_between(&random, 0, COUNT - 1);
+            free(blocks[place]);
+            blocks[place] = malloc(random_between(&random, low, low + low / 2));
+            pymalloc_stats stats;
+            if (i % STEP != 0)
+                continue;
+            CHECK(get(&stats, sizeof stats) == 0, "no figures");
+            CHECK(stats.budget_used_bytes <= stats.budget_bytes + MIB, "%zu bytes and more, %zu replaced: %.1f MiB wait for a scan or to go back, %.1f may",
+                  low, i, mib(stats.budget_used_bytes), mib(stats.budget_bytes));
+        }
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        free(blocks[i]);
+}
+
 static bool is_resident(const void *address)
 {
     uintptr_t page = (uintptr_t)address & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
@@ -401,7 +430,9 @@ int main(int argument_count, char **arguments)
         locked();
     else if (strcmp(which, "marks") == 0)
         survivors_with_marks();
+    else if (strcmp(which, "falling") == 0)
+        falling();
     else
-        CHECK(0, "usage: pages drop | others | fork | locked | marks | purged CALL SIZE | purged-end CALL SIZE");
+        CHECK(0, "usage: pages drop | others | fork | locked | marks | falling | purged CALL SIZE | purged-end CALL SIZE");
     return 0;
 }

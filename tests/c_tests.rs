@@ -95,6 +95,7 @@ programs! {
     pages_and_other_threads: "pages.c", ["others"], 60, [linked: Linked, preloaded: Preloaded];
     pages_and_forks: "pages.c", ["fork"], 60, [linked: Linked, preloaded: Preloaded];
     pages_of_blocks_with_marks: "pages.c", ["marks"], 60, [linked: Linked, preloaded: Preloaded];
+    pages_of_falling_sizes: "pages.c", ["falling"], 60, [linked: Linked, preloaded: Preloaded];
     pages_locked: "pages.c", ["locked"], 60, [linked: Linked, preloaded: Preloaded];
     mappings_contents: "mappings.c", ["contents"], 120, [linked: Linked, preloaded: Preloaded];
     mappings_reused: "mappings.c", ["reused"], 60, [preloaded: Preloaded];

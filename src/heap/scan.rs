@@ -132,7 +132,11 @@ pub fn unscanned<'a>(
     {
         gather(&mut used, class, wanted, *most, &mut passes);
         (used, _) = purge_first(heap, used, class, wanted, abandons, most);
-        if *most == 0 || passes == 0 {
+        if passes == 0 {
+            // The walk is not over: the next call goes on.
+            *most = 0;
+        }
+        if *most == 0 {
             break;
         }
         (used.scan_class, used.scanned_class) = (None, class);
